@@ -1,0 +1,1 @@
+"""The live desk assistant over AG-UI and Responses."""

@@ -1,0 +1,1 @@
+"""Turns a support case into a plan and carries it out."""

@@ -1,0 +1,1 @@
+"""Turns signed webhook deliveries into validated support cases."""

@@ -1,0 +1,1 @@
+"""Domain-free building blocks that every agent image installs."""

@@ -1,0 +1,1 @@
+"""The demo domain of Northpeak Outfitters. A fork replaces this package."""

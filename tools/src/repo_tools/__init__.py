@@ -1,0 +1,1 @@
+"""The verbs of this repository. Nothing here ships in an image."""
