@@ -1,0 +1,35 @@
+# The verbs of this repository. Each recipe is one call.
+PYTHON ?= python3
+VENV_PYTHON := .venv/bin/python
+AGENT ?=
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint format typecheck lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+
+setup: ## Make .venv from the hashed lock (the verbs below do it when needed)
+	@$(PYTHON) tools/bootstrap.py
+
+run: setup ## Start all agents, or one: make run AGENT=rag-chat
+	@$(VENV_PYTHON) -m repo_tools run $(AGENT) $(ARGS)
+
+test: setup ## Run every test; ARGS goes to pytest: make test ARGS="-k citations"
+	@$(VENV_PYTHON) -m pytest -n auto $(ARGS)
+
+lint: setup ## Check style and formatting
+	@$(VENV_PYTHON) -m repo_tools lint
+
+format: setup ## Format the code and fix what can be fixed
+	@$(VENV_PYTHON) -m repo_tools format
+
+typecheck: setup ## Check types
+	@$(VENV_PYTHON) -m mypy
+
+lock: setup ## Resolve the dependencies again; ARGS="--upgrade" takes newer ones
+	@$(VENV_PYTHON) -m repo_tools lock $(ARGS)
+
+clean: ## Remove .venv, local state and caches
+	@$(PYTHON) tools/clean.py

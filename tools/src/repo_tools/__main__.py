@@ -1,0 +1,41 @@
+"""The command line of the repository's tools: `python -m repo_tools --help`."""
+
+import argparse
+import sys
+
+from repo_tools import code_style, lock
+from repo_tools.repository import agents
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="repo_tools", description="The verbs of this repository.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    run = verbs.add_parser("run", help="start the agents on this machine and show their logs")
+    run.add_argument("agents", nargs="*", metavar="AGENT", help="which ones (default: all)")
+    run.add_argument("--ready-timeout", type=float, default=120.0, metavar="SECONDS", help="default: %(default)s")
+
+    relock = verbs.add_parser("lock", help="write the hashed locks")
+    relock.add_argument("--upgrade", action="store_true", help="take newer versions where the ranges allow them")
+    verbs.add_parser("lint", help="check style and formatting")
+    verbs.add_parser("format", help="format the code and fix what can be fixed")
+
+    options = parser.parse_args(arguments)
+    if options.verb == "run":
+        known = {agent.name: agent for agent in agents()}
+        unknown = [name for name in options.agents if name not in known]
+        if unknown:
+            print(f"run: no agent is called {unknown[0]}. There are: {', '.join(known)}", file=sys.stderr)
+            return 2
+        chosen = [agent for agent in known.values() if not options.agents or agent.name in options.agents]
+        # Only this verb needs the agents' packages; the others must work while those are broken.
+        from repo_tools import run_agents  # noqa: PLC0415
+
+        return run_agents.run(chosen, ready_timeout=options.ready_timeout)
+    if options.verb == "lock":
+        return lock.lock(upgrade=options.upgrade)
+    return code_style.lint() if options.verb == "lint" else code_style.format_code()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
