@@ -39,7 +39,7 @@ def step(message: str, *command: str | Path) -> None:
     done = subprocess.run([str(part) for part in command], cwd=ROOT, check=False)
     if done.returncode:
         sys.exit(
-            f"setup stopped: that step ended with exit code {done.returncode}. The lines above say why; run `make setup` again."
+            f"setup stopped with exit code {done.returncode}. The lines above say why; then run `make setup` again."
         )
 
 
