@@ -1,0 +1,31 @@
+"""One host for both protocols: AG-UI on `/invocations` and the same assistant on `/responses`."""
+
+from typing import TYPE_CHECKING
+
+from agent_runtime.hosting import host_options, protect
+from agent_runtime.hosting.responses import check_responses_request
+from azure.ai.agentserver.invocations import InvocationAgentServerHost
+from azure.ai.agentserver.responses import ResponsesAgentServerHost
+from support_desk.desk import open_desk
+
+from ag_ui_streamer.agent import Assistant
+from ag_ui_streamer.invocations import openapi_document, register_invocations
+from ag_ui_streamer.responses import register_responses
+from ag_ui_streamer.settings import AgUiSettings
+
+if TYPE_CHECKING:
+    import httpx2
+
+
+class AgUiHost(InvocationAgentServerHost, ResponsesAgentServerHost):
+    """Both protocols, one `/readiness`, one process."""
+
+
+def build_app(settings: AgUiSettings, *, transport: "httpx2.AsyncBaseTransport | None" = None) -> AgUiHost:
+    """The agent's host, ready to run. `transport` replaces the network below the model client, for tests."""
+    host = AgUiHost(openapi_spec=openapi_document(), **host_options(settings))
+    assistant = Assistant(settings, open_desk(settings), transport=transport)
+    register_invocations(host, assistant)
+    register_responses(host, assistant)
+    protect(host, settings, request_rules={("POST", "/responses"): check_responses_request})
+    return host

@@ -1,0 +1,15 @@
+"""What this agent reads from the environment, beyond what every agent reads."""
+
+from typing import ClassVar
+
+from agent_runtime.settings import AgentSettings
+from pydantic import Field
+
+
+class AgUiSettings(AgentSettings):
+    local_name: ClassVar[str] = "ag-ui-streamer"
+
+    max_tool_rounds: int = Field(6, ge=1, le=32, validation_alias="MAX_TOOL_ROUNDS")
+    """Model calls in one run. A run that needs more ends with the error `too_many_tool_rounds`."""
+    max_history_items: int = Field(60, ge=4, validation_alias="MAX_HISTORY_ITEMS")
+    """Items of the conversation that the model sees; older ones are left out, from a user message on."""
