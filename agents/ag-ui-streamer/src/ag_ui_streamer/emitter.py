@@ -1,7 +1,7 @@
 """AG-UI events in an order that is right by construction.
 
 The caller says what happens; the emitter opens and closes what must be opened and closed around it, and ends the run
-with exactly one terminal event. Everything after that is ignored, so no path through the caller can make a wrong stream.
+with exactly one terminal event. What comes after is ignored, so no path through the caller can make a wrong stream.
 Rules: AG-UI 1.0, https://docs.ag-ui.com/spec/1.0, as `verifyEvents` of `@ag-ui/client` 1.0 holds them.
 """
 
@@ -50,7 +50,7 @@ _encode = EventEncoder().encode
 
 
 class RunEmitter:
-    """The events of one run. Each method returns them encoded, ready to be sent; nothing where nothing is to be said."""
+    """The events of one run. Each method returns them encoded; nothing where nothing is to be said."""
 
     def __init__(self, thread_id: str, run_id: str) -> None:
         self._thread_id = thread_id

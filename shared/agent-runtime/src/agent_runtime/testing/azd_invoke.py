@@ -1,4 +1,4 @@
-"""What `azd ai agent invoke --local` sends and accepts, as a client for tests: the same bytes, the same reading of answers.
+"""What `azd ai agent invoke --local` sends and accepts, as a client for tests: same bytes, same reading of answers.
 
 The rules are those of azd's extension azure.ai.agents 1.0.0-beta.11 (Azure/azure-dev, `internal/cmd/invoke.go`). A test
 that passes with this client prints to a person what azd would print, or fails as azd would.
