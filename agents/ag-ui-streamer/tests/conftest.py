@@ -1,0 +1,59 @@
+"""One agent on a free loopback port, with a model that the test scripts, and a reader of its event streams."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Protocol
+
+import httpx2
+import pytest
+from ag_ui_streamer.app import build_app
+from ag_ui_streamer.settings import AgUiSettings
+from agent_runtime.settings import load_settings
+from agent_runtime.testing.scripted_model import ScriptedModel
+from agent_runtime.testing.serving import serve
+
+
+class Serve(Protocol):
+    def __call__(self, model: ScriptedModel | None = None) -> AbstractAsyncContextManager[str]: ...
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Serve:
+    """Serves the agent; without a scripted model, on the offline model."""
+
+    @asynccontextmanager
+    async def run(model: ScriptedModel | None = None) -> AsyncIterator[str]:
+        monkeypatch.setenv("MODEL_TIMEOUT_SECONDS", "5")
+        monkeypatch.setenv("MODEL_MAX_RETRIES", "0")
+        host = build_app(load_settings(AgUiSettings), transport=model.transport if model else None)
+        async with serve(host) as url:
+            yield url
+
+    return run
+
+
+def run_input(*texts: str, **fields: Any) -> dict[str, Any]:
+    """A RunAgentInput whose messages alternate between user and assistant, ending with the user's."""
+    roles = ["user", "assistant"]
+    messages = [{"id": f"m{number}", "role": roles[number % 2], "content": text} for number, text in enumerate(texts)]
+    return {"threadId": "t1", "runId": "r1", "messages": messages, "tools": [], "context": []} | fields
+
+
+@pytest.fixture
+def say() -> Any:
+    return run_input
+
+
+async def read_events(url: str, body: dict[str, Any], **headers: str) -> list[dict[str, Any]]:
+    async with httpx2.AsyncClient(trust_env=False, timeout=20) as client:
+        answer = await client.post(f"{url}/invocations", json=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    frames = [frame for frame in answer.text.split("\n\n") if frame and not frame.startswith(":")]
+    assert all(frame.startswith("data: ") and "\n" not in frame and "\r" not in frame for frame in frames)
+    return [json.loads(frame.removeprefix("data: ")) for frame in frames]
+
+
+@pytest.fixture
+def events_of() -> Any:
+    return read_events
