@@ -5,7 +5,7 @@ AGENT ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format typecheck lock clean
+.PHONY: help setup run test-setup test lint format typecheck lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -16,7 +16,10 @@ setup: ## Make .venv from the hashed lock (the verbs below do it when needed)
 run: setup ## Start all agents, or one: make run AGENT=rag-chat
 	@$(VENV_PYTHON) -m repo_tools run $(AGENT) $(ARGS)
 
-test: setup ## Run every test; ARGS goes to pytest: make test ARGS="-k citations"
+test-setup:
+	@$(PYTHON) tools/bootstrap.py --with-node-clients
+
+test: test-setup ## Run every test; ARGS goes to pytest: make test ARGS="-k citations"
 	@$(VENV_PYTHON) -m pytest -n auto $(ARGS)
 
 lint: setup ## Check style and formatting

@@ -1,11 +1,14 @@
 """Makes `.venv` from the hashed lock, with the packages of this repository as editable installs. Standard library only:
 it runs before anything is installed. Does nothing when `.venv` already fits the lock.
 
-usage: python3 tools/bootstrap.py
+usage: python3 tools/bootstrap.py [--with-node-clients]
+
+With the option it also installs the Node packages that some tests drive agents with, where Node is there.
 """
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +46,26 @@ def step(message: str, *command: str | Path) -> None:
         )
 
 
+def install_node_clients() -> None:
+    """Without Node nothing is installed, and the tests that need it are reported as skipped."""
+    npm = shutil.which("npm")
+    for lock in sorted(ROOT.glob("agents/*/tests/*/package-lock.json")) if npm else []:
+        installed = lock.parent / "node_modules" / "installed-from"
+        wanted = hashlib.sha256(lock.read_bytes()).hexdigest()
+        if installed.is_file() and installed.read_text() == wanted:
+            continue
+        where = lock.parent.relative_to(ROOT).as_posix()
+        step(f"setup: the Node packages of {where}", npm, "ci", "--silent", "--prefix", lock.parent)
+        installed.write_text(wanted)
+
+
 def main() -> None:
+    install()
+    if "--with-node-clients" in sys.argv[1:]:
+        install_node_clients()
+
+
+def install() -> None:
     if sys.version_info < MINIMUM:
         found = ".".join(map(str, sys.version_info[:3]))
         sys.exit(f"setup needs Python 3.11 or newer and found {found}. Name another: make setup PYTHON=python3.13")
