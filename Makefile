@@ -20,7 +20,7 @@ test-setup:
 	@$(PYTHON) tools/bootstrap.py --with-node-clients
 
 test: test-setup ## Run every test; ARGS goes to pytest: make test ARGS="-k citations"
-	@$(VENV_PYTHON) -m pytest -n auto $(ARGS)
+	@$(VENV_PYTHON) -m pytest -n auto --dist loadgroup $(ARGS)
 
 lint: setup ## Check style and formatting
 	@$(VENV_PYTHON) -m repo_tools lint
