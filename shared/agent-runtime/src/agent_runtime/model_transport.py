@@ -1,7 +1,7 @@
 """A model behind the wire: any function from `ModelRequest` to `ModelReply`, reached as the OpenAI service is reached.
 
-`ModelTransport` puts it under an `openai.AsyncOpenAI` client with no socket in between, `ModelApp` behind a server as an
-ASGI application. Both serve POST */responses and */chat/completions, streamed or not. What the formats look like is
+`ModelTransport` puts it under an `openai.AsyncOpenAI` client with no socket in between, `ModelApp` behind a server as
+an ASGI application. Both serve POST */responses and */chat/completions, streamed or not. What the formats look like is
 `model_wire`'s part; what is answered is the function's.
 """
 
@@ -9,7 +9,7 @@ import asyncio
 import inspect
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,9 +29,23 @@ class WireAnswer:
 
     status: int
     content_type: str
-    chunks: Iterable[bytes]
+    chunks: Iterable[bytes] | AsyncIterable[bytes]
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: bool = False
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The chunks, one at a time: whoever reads can act on each, or cancel, before the next, as with a socket."""
+        if isinstance(self.chunks, AsyncIterable):
+            async for chunk in self.chunks:
+                yield chunk
+            return
+        for chunk in self.chunks:
+            await asyncio.sleep(0)
+            yield chunk
+
+
+def json_answer(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> WireAnswer:
+    return WireAnswer(status, "application/json", [json.dumps(body).encode()], headers or {})
 
 
 class ModelEndpoint:
@@ -62,15 +76,15 @@ class ModelEndpoint:
                 answer = ResponsesAnswer(request, reply) if api == "/responses" else ChatAnswer(request, reply)
                 if request.body.get("stream"):
                     return WireAnswer(200, "text/event-stream; charset=utf-8", answer.stream())
-                return WireAnswer(200, "application/json", [json.dumps(answer.body()).encode()])
+                return json_answer(200, answer.body())
 
             return await self.respond(request, write, headers)
         except WireError as error:
-            return WireAnswer(error.status, "application/json", [json.dumps(error.json()).encode()])
+            return json_answer(error.status, error.json())
         except Exception:  # noqa: BLE001 - whatever the model's function raises, the caller gets an API error
             _log.exception("The model behind %s failed to answer", path)
             failed = WireError(500, "internal_error", "The model failed to answer. Its log has the reason.")
-            return WireAnswer(500, "application/json", [json.dumps(failed.json()).encode()])
+            return json_answer(500, failed.json())
 
 
 class ModelTransport(httpx2.AsyncBaseTransport):
@@ -81,14 +95,19 @@ class ModelTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         body = await request.aread()
-        patience = request.extensions.get("timeout", {}).get("read")
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(_patience(request)):
                 answer = await self._endpoint.handle(request.method, request.url.path, request.headers, body)
         except TimeoutError:
             raise httpx2.ReadTimeout("The model did not answer in time.", request=request) from None
         headers = {"content-type": answer.content_type, **answer.headers}
         return httpx2.Response(answer.status, headers=headers, stream=_Chunks(answer, request))
+
+
+def _patience(request: httpx2.Request) -> float | None:
+    """The client's read timeout, which a socket would keep for it."""
+    seconds: float | None = request.extensions.get("timeout", {}).get("read")
+    return seconds
 
 
 class _Chunks(httpx2.AsyncByteStream):
@@ -97,9 +116,15 @@ class _Chunks(httpx2.AsyncByteStream):
         self._request = request
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        for chunk in self._answer.chunks:
-            # Lets the consumer act on each piece, or cancel, before the next one: as a socket would.
-            await asyncio.sleep(0)
+        pieces = self._answer.pieces()
+        while True:
+            try:
+                async with asyncio.timeout(_patience(self._request)):
+                    chunk = await anext(pieces, None)
+            except TimeoutError:
+                raise httpx2.ReadTimeout("The model paused for too long.", request=self._request) from None
+            if chunk is None:
+                break
             yield chunk
         if self._answer.cut:
             raise httpx2.RemoteProtocolError("The connection was cut.", request=self._request)
@@ -147,8 +172,7 @@ class ModelApp:
         fields = {"content-type": answer.content_type, **answer.headers}
         encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields.items()]
         await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
-        for chunk in answer.chunks:
-            await asyncio.sleep(0)
+        async for chunk in answer.pieces():
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         if not answer.cut:  # A server closes the connection of an application that returns before its body's end.
             await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -173,4 +197,4 @@ def _decode(body: bytes) -> object:
         raise WireError(400, "invalid_json", message) from None
 
 
-__all__ = ["Answer", "ModelApp", "ModelEndpoint", "ModelTransport", "WireAnswer"]
+__all__ = ["Answer", "ModelApp", "ModelEndpoint", "ModelTransport", "WireAnswer", "json_answer"]

@@ -6,22 +6,28 @@ Steps are used one for each call, in order:
     model = ScriptedModel()
     model.enqueue([ToolCall("call_1", "lookup_order", '{"order_id": "NP-10001"}')], "It was shipped on Monday.")
     client = create_model_client(settings, transport=model.transport)
+
+A test that runs an agent in a process of its own gives it the URL instead:
+
+    async with model.serve() as base_url, AgentProcess("rag_chat", env={"OPENAI_BASE_URL": base_url, ...}) as agent:
 """
 
 import asyncio
 import inspect
 import json
-import socket
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from agent_runtime.model_exchange import ModelReply, ModelRequest, ToolCall
-from agent_runtime.model_transport import Answer, ModelApp, ModelEndpoint, ModelTransport, WireAnswer
+from agent_runtime.model_transport import ModelApp, ModelEndpoint, ModelTransport, WireAnswer, json_answer
 from agent_runtime.model_wire import WireError
+from agent_runtime.testing.serving import serve
 
 MAX_RECORDED_REQUESTS = 1000
+_INTERNALS = "Scripted failure with the internals of http://upstream.internal:4000."
+_LONG_ENOUGH = "This answer is made of enough words for several pieces, so that a test can stop it between two of them."
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +36,7 @@ class Failure:
 
     status: int = 500
     code: str | None = None
-    message: str = "Scripted failure with the internals of http://upstream.internal:4000."
+    message: str = _INTERNALS
     once: bool = False
 
 
@@ -39,7 +45,7 @@ class CutStream:
     """The connection breaks after `after` pieces of text or arguments; without streaming, in the middle of the body."""
 
     after: int = 1
-    reply: ModelReply | str = "This answer is cut before its end, so nobody ever reads how it was meant to go on."
+    reply: ModelReply | str = _LONG_ENOUGH
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,38 +62,45 @@ class StreamError:
     """Status 200 and, after its start, the news that the model failed: `response.failed`, or an `error` chunk."""
 
     code: str = "server_error"
-    message: str = "Scripted failure with the internals of http://upstream.internal:4000."
+    message: str = _INTERNALS
 
 
 @dataclass(frozen=True, slots=True)
 class Hang:
-    """No answer at all, until the caller goes away or the server stops."""
+    """No answer, until `release()`, or the caller goes away, or the server stops. With `after`, it streams that many
+    pieces first. Once released, the rest of `reply` comes."""
+
+    after: int | None = None
+    reply: ModelReply | str = _LONG_ENOUGH
 
 
 Step = ModelReply | str | Sequence[ToolCall] | Failure | CutStream | Garbage | StreamError | Hang
+Script = Callable[[ModelRequest], Step | Awaitable[Step]]
 
 
 class ScriptedModel:
-    """`enqueue` steps, or give a function that answers every request.
+    """`enqueue` steps, or give a function that makes the step for every request.
 
     A call that finds no step left gets a 400 `script_exhausted` that says what was asked; `unexpected` keeps it too.
     A retry of the client (`x-stainless-retry-count`) meets the same step again, except after `Failure(once=True)`.
     """
 
-    def __init__(self, answer: Answer | None = None) -> None:
+    def __init__(self, script: Script | None = None) -> None:
         self.requests: list[ModelRequest] = []
         """The valid requests in order of arrival, retries included; the last 1000."""
-        self.unexpected: list[ModelRequest] = []
         self.headers: list[dict[str, str]] = []
         """The headers of each of `requests`, names in lower case."""
+        self.unexpected: list[ModelRequest] = []
+        """The requests that found no step."""
         self.hanging = asyncio.Event()
         """Set once a call hangs."""
+        self._go_on = asyncio.Event()
+        self._script = script
         self._steps: deque[Step] = deque()
         self._last: Step | None = None
-        self._answer = answer
-        self._endpoint = _ScriptedEndpoint(self)
-        self.transport = ModelTransport(self._endpoint)
-        self.app = ModelApp(self._endpoint)
+        endpoint = _ScriptedEndpoint(self)
+        self.transport = ModelTransport(endpoint)
+        self.app = ModelApp(endpoint)
 
     def enqueue(self, *steps: Step) -> None:
         self._steps.extend(steps)
@@ -96,36 +109,31 @@ class ScriptedModel:
     def steps_left(self) -> int:
         return len(self._steps)
 
+    def release(self) -> None:
+        """Let every call that hangs go on, now and later."""
+        self._go_on.set()
+
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[str]:
         """Serve over HTTP on a free loopback port; gives the base URL for `OPENAI_BASE_URL`."""
-        from hypercorn.asyncio import serve  # noqa: PLC0415 - only tests that use sockets pay for the server
-        from hypercorn.config import Config  # noqa: PLC0415
+        async with serve(self.app) as url:
+            try:
+                yield f"{url}/v1"
+            finally:
+                self.release()  # The server waits for open calls.
 
-        listener = socket.create_server(("127.0.0.1", 0))
-        config = Config()
-        config.bind = [f"fd://{listener.fileno()}"]
-        config.graceful_timeout = 0.1  # A hanging answer is cancelled, not waited for.
-        config.errorlog = None
-        port = listener.getsockname()[1]
-        stop = asyncio.Event()
-        listener.detach()  # The server owns and closes it now.
-        server = asyncio.create_task(serve(self.app, config, shutdown_trigger=stop.wait))  # type: ignore[arg-type]
-        try:
-            yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            stop.set()
-            await asyncio.wait_for(server, 10)
+    async def hang(self) -> None:
+        self.hanging.set()
+        await self._go_on.wait()
 
-    def take(self, request: ModelRequest, headers: Mapping[str, str]) -> Step | None:
-        """Record a request and give the step that answers it; None where a function answers."""
+    async def next_step(self, request: ModelRequest, headers: Mapping[str, str]) -> Step:
+        """Record a request and give the step that answers it."""
         self.requests.append(request)
         self.headers.append({name.lower(): value for name, value in headers.items()})
         del self.requests[:-MAX_RECORDED_REQUESTS], self.headers[:-MAX_RECORDED_REQUESTS]
-        if self._answer is not None:
-            return None
-        retried = headers.get("x-stainless-retry-count", "0") != "0"
-        if retried and self._last is not None:
+        if self._script is not None:
+            return await self._ask(self._script, request)
+        if headers.get("x-stainless-retry-count", "0") != "0" and self._last is not None:
             return self._last
         if not self._steps:
             self.unexpected.append(request)
@@ -140,13 +148,10 @@ class ScriptedModel:
         self._last = None if isinstance(step, Failure) and step.once else step
         return step
 
-    async def ask(self, request: ModelRequest) -> ModelReply:
-        """The answer of the function. What it raises is shown to the caller: it is the test's own mistake."""
-        if self._answer is None:
-            raise ValueError("This scripted model has a queue, not a function.")
+    async def _ask(self, script: Script, request: ModelRequest) -> Step:
         try:
-            reply = self._answer(request)
-            return await reply if inspect.isawaitable(reply) else reply
+            step = script(request)
+            return await step if inspect.isawaitable(step) else step
         except WireError:
             raise
         except Exception as error:
@@ -156,24 +161,18 @@ class ScriptedModel:
 
 class _ScriptedEndpoint(ModelEndpoint):
     def __init__(self, model: ScriptedModel) -> None:
-        super().__init__(model.ask)
+        super().__init__(lambda _: ModelReply())
         self._model = model
 
     async def respond(
         self, request: ModelRequest, write: Callable[[ModelReply], WireAnswer], headers: Mapping[str, str]
     ) -> WireAnswer:
-        step = self._model.take(request, headers)
+        step = await self._model.next_step(request, headers)
         streamed = bool(request.body.get("stream"))
-        if step is None:
-            return await super().respond(request, write, headers)
-        if isinstance(step, Hang):
-            self._model.hanging.set()
-            await asyncio.Event().wait()
-            raise WireError(500, None, "A hanging call is never answered.")
         if isinstance(step, Failure):
             error = WireError(step.status, step.code, step.message)
             retry = {"retry-after-ms": "1"} if step.once else {"x-should-retry": "false"}
-            return WireAnswer(step.status, "application/json", [json.dumps(error.json()).encode()], retry)
+            return json_answer(step.status, error.json(), retry)
         if isinstance(step, Garbage):
             kind = step.content_type or ("text/event-stream" if streamed else "application/json")
             body = f"data: {step.body}\n\n" if kind == "text/event-stream" else step.body
@@ -181,16 +180,30 @@ class _ScriptedEndpoint(ModelEndpoint):
         if isinstance(step, StreamError):
             return _failed(step, request, write)
         if isinstance(step, CutStream):
-            whole = write(_reply(step.reply))
-            chunks = (
-                _until(whole.chunks, step.after) if streamed else (chunk[: len(chunk) // 2] for chunk in whole.chunks)
-            )
-            length = {} if streamed else {"content-length": "1000000"}
-            return WireAnswer(whole.status, whole.content_type, chunks, length, cut=True)
-        return write(_reply(step))
+            chunks = _chunks(write(step_reply(step.reply)))
+            if streamed:
+                return WireAnswer(200, "text/event-stream", chunks[: _position(chunks, step.after)], cut=True)
+            promised = {"content-length": str(len(chunks[0]))}
+            return WireAnswer(200, "application/json", [chunks[0][: len(chunks[0]) // 2]], promised, cut=True)
+        if isinstance(step, Hang):
+            if not streamed or step.after is None:
+                await self._model.hang()
+                return write(step_reply(step.reply))
+            return WireAnswer(200, "text/event-stream", self._pause(_chunks(write(step_reply(step.reply))), step.after))
+        return write(step_reply(step))
+
+    async def _pause(self, chunks: list[bytes], after: int) -> AsyncIterator[bytes]:
+        position = _position(chunks, after)
+        for chunk in chunks[:position]:
+            await asyncio.sleep(0)
+            yield chunk
+        await self._model.hang()
+        for chunk in chunks[position:]:
+            await asyncio.sleep(0)
+            yield chunk
 
 
-def _reply(step: ModelReply | str | Sequence[ToolCall]) -> ModelReply:
+def step_reply(step: ModelReply | str | Sequence[ToolCall]) -> ModelReply:
     if isinstance(step, ModelReply):
         return step
     if isinstance(step, str):
@@ -201,38 +214,49 @@ def _reply(step: ModelReply | str | Sequence[ToolCall]) -> ModelReply:
 def _failed(step: StreamError, request: ModelRequest, write: Callable[[ModelReply], WireAnswer]) -> WireAnswer:
     """A Responses call that ended `failed` has status 200; chat completions know only an `error` in the stream."""
     error = {"code": step.code, "message": step.message}
-    if not request.body.get("stream"):
-        if "messages" in request.body:
-            raise WireError(500, step.code, step.message)
-        body = json.loads(b"".join(write(ModelReply("")).chunks))
-        body |= {"status": "failed", "error": error, "output": [], "completed_at": None}
-        return WireAnswer(200, "application/json", [json.dumps(body).encode()])
-    if "messages" in request.body:
-        chunk = {"error": {**error, "type": "server_error", "param": None}}
-        return WireAnswer(200, "text/event-stream", [f"data: {json.dumps(chunk)}\n\n".encode()])
-    first = next(iter(write(ModelReply("")).chunks))
-    created = json.loads(first.split(b"data: ", 1)[1])
-    failed = {
-        "type": "response.failed",
-        "sequence_number": 1,
-        "response": {**created["response"], "status": "failed", "error": error},
-    }
-    return WireAnswer(
-        200, "text/event-stream", [first, f"event: response.failed\ndata: {json.dumps(failed)}\n\n".encode()]
-    )
+    chat, streamed = "messages" in request.body, bool(request.body.get("stream"))
+    if chat and not streamed:
+        raise WireError(500, step.code, step.message)
+    if chat:
+        return WireAnswer(200, "text/event-stream", [_event({"error": {**error, "type": "server_error"}})])
+    first = _chunks(write(ModelReply("")))[0]
+    if not streamed:
+        return json_answer(200, {**json.loads(first), "status": "failed", "error": error, "output": []})
+    response = {**_data(first)["response"], "status": "failed", "error": error}
+    failed = {"type": "response.failed", "sequence_number": 1, "response": response}
+    return WireAnswer(200, "text/event-stream", [first, _event(failed)])
 
 
-def _until(chunks: Iterable[bytes], after: int) -> Iterator[bytes]:
-    """The events before the one that carries piece number `after` + 1 of the answer."""
+def _chunks(answer: WireAnswer) -> list[bytes]:
+    assert isinstance(answer.chunks, Iterable)  # noqa: S101 - what `write` makes always is
+    return list(answer.chunks)
+
+
+def _event(data: Mapping[str, object]) -> bytes:
+    return f"data: {json.dumps(data)}\n\n".encode()
+
+
+def _data(chunk: bytes) -> dict[str, dict[str, object]]:
+    data: dict[str, dict[str, object]] = json.loads(chunk.split(b"data: ", 1)[1])
+    return data
+
+
+def _position(chunks: list[bytes], after: int) -> int:
+    """How many events come before the one that carries piece number `after` + 1 of the answer."""
     seen = 0
-    for chunk in chunks:
-        event = json.loads(chunk.split(b"data: ", 1)[1])
-        if event.get("type", "").endswith(".delta"):
-            carries = True
-        else:
-            delta = event["choices"][0]["delta"] if event.get("choices") else {}
-            carries = "role" not in delta and bool(delta.get("content") or delta.get("tool_calls"))
-        seen += carries
+    for position, chunk in enumerate(chunks):
+        seen += _carries(chunk)
         if seen > after:
-            return
-        yield chunk
+            return position
+    return len(chunks) - 1  # A short reply: all but the closing event.
+
+
+def _carries(chunk: bytes) -> bool:
+    """Whether an event brings a piece of text or of a tool call's arguments."""
+    if chunk.startswith(b"event:"):
+        return chunk.split(b"\n", 1)[0].endswith(b".delta")
+    if chunk.startswith(b"data: [DONE]"):
+        return False
+    choices = json.loads(chunk.removeprefix(b"data: "))["choices"]
+    delta = choices[0]["delta"] if choices else {}
+    return bool(delta.get("content")) or any(call["function"]["arguments"] for call in delta.get("tool_calls", ()))
