@@ -28,25 +28,33 @@ class AgentSettings(BaseSettings):
     local_name: ClassVar[str] = "agent"
     """The agent's name where the platform does not give one. A subclass sets it to its folder's name."""
 
-    agent_name: str = Field("", validation_alias="FOUNDRY_AGENT_NAME")
-    port: int = Field(8088, ge=1, le=65535, validation_alias="PORT")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", validation_alias="LOG_LEVEL")
-    state_root: Path = Field(Path("~/.agentserver"), validation_alias="AGENTSERVER_STATE_ROOT")
-    hosting_environment: str = Field("", validation_alias="FOUNDRY_HOSTING_ENVIRONMENT")
+    agent_name: str = Field(default="", validation_alias="FOUNDRY_AGENT_NAME")
+    port: int = Field(default=8088, ge=1, le=65535, validation_alias="PORT")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", validation_alias="LOG_LEVEL")
+    state_root: Path = Field(default=Path("~/.agentserver"), validation_alias="AGENTSERVER_STATE_ROOT")
+    hosting_environment: str = Field(default="", validation_alias="FOUNDRY_HOSTING_ENVIRONMENT")
 
-    model_provider: Provider | None = Field(None, validation_alias="MODEL_PROVIDER")
-    foundry_project_endpoint: str | None = Field(None, validation_alias="FOUNDRY_PROJECT_ENDPOINT")
-    model_deployment: str | None = Field(None, validation_alias="AZURE_AI_MODEL_DEPLOYMENT_NAME")
-    openai_base_url: str | None = Field(None, validation_alias="OPENAI_BASE_URL")
-    openai_api_key: SecretStr | None = Field(None, validation_alias="OPENAI_API_KEY")
-    openai_model: str | None = Field(None, validation_alias=AliasChoices("MODEL_NAME", "OPENAI_MODEL"))
-    model_timeout_seconds: float = Field(60.0, gt=0, le=600, validation_alias="MODEL_TIMEOUT_SECONDS")
+    model_provider: Provider | None = Field(default=None, validation_alias="MODEL_PROVIDER")
+    foundry_project_endpoint: str | None = Field(default=None, validation_alias="FOUNDRY_PROJECT_ENDPOINT")
+    model_deployment: str | None = Field(default=None, validation_alias="AZURE_AI_MODEL_DEPLOYMENT_NAME")
+    openai_base_url: str | None = Field(default=None, validation_alias="OPENAI_BASE_URL")
+    openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
+    openai_model: str | None = Field(default=None, validation_alias=AliasChoices("MODEL_NAME", "OPENAI_MODEL"))
+    model_timeout_seconds: float = Field(default=60.0, gt=0, le=600, validation_alias="MODEL_TIMEOUT_SECONDS")
     """Longest wait for the model to send anything, per attempt."""
-    model_max_retries: int = Field(2, ge=0, le=10, validation_alias="MODEL_MAX_RETRIES")
+    model_max_retries: int = Field(default=2, ge=0, le=10, validation_alias="MODEL_MAX_RETRIES")
 
-    max_request_bytes: int = Field(1_000_000, ge=1_000, validation_alias="MAX_REQUEST_BYTES")
-    max_concurrent_requests: int = Field(64, ge=1, validation_alias="MAX_CONCURRENT_REQUESTS")
+    max_request_bytes: int = Field(default=1_000_000, ge=1_000, validation_alias="MAX_REQUEST_BYTES")
+    max_concurrent_requests: int = Field(default=64, ge=1, validation_alias="MAX_CONCURRENT_REQUESTS")
     """Requests served at once; one more is answered 503 with `Retry-After`."""
+    sse_keepalive_seconds: int = Field(default=15, ge=0, le=60, validation_alias="SSE_KEEPALIVE_INTERVAL")
+    """Pause after which a silent stream sends a comment, because the front end drops silent responses. 0 is never."""
+    graceful_shutdown_seconds: int = Field(
+        default=10, ge=0, le=300, validation_alias="AGENTSERVER_GRACEFUL_SHUTDOWN_TIMEOUT_SECONDS"
+    )
+    """How long requests in flight may take to end after SIGTERM or Ctrl-C."""
+    responses_kept_days: int = Field(default=30, ge=1, validation_alias="RESPONSES_KEPT_DAYS")
+    """Age at which stored responses and their items are deleted. Local only: the platform has its own rule."""
 
     @field_validator("log_level", mode="before")
     @classmethod

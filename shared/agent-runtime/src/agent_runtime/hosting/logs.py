@@ -1,0 +1,70 @@
+"""Readable logs: one line a record, `time level agent message`, on stderr.
+
+The SDK and hypercorn bring handlers, formats and several lines a request of their own; here they are reduced to what an
+operator acts on. `LOG_LEVEL=debug` shows everything again.
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+_CHATTY = ("azure", "hpack", "httpcore", "httpcore2", "httpx", "httpx2", "openai", "urllib3", "asyncio")
+"""Libraries whose informational records say what they do, not what the agent does."""
+
+
+class LineFormatter(logging.Formatter):
+    """`2026-11-23T21:20:11Z info rag-chat message`. A line break in a message becomes visible text, so that a client
+    cannot forge records; tracebacks keep theirs."""
+
+    converter = staticmethod(time.gmtime)
+
+    def __init__(self, agent_name: str) -> None:
+        super().__init__(datefmt="%Y-%m-%dT%H:%M:%SZ")
+        self.agent_name = agent_name
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage().replace("\r", "\\r").replace("\n", "\\n")
+        line = f"{self.formatTime(record, self.datefmt)} {record.levelname.lower()} {self.agent_name} {message}"
+        if record.exc_info:
+            line = f"{line}\n{self.formatException(record.exc_info)}"
+        return line
+
+
+def configure_logging(agent_name: str, level: str = "info", *, stream: TextIO | None = None) -> None:
+    """Make the root logger write our lines and nothing else. Call it before the host is built: the SDK adds a handler
+    of its own only where it finds none."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(LineFormatter(agent_name))
+    root = logging.getLogger()
+    for present in list(root.handlers):
+        root.removeHandler(present)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    logging.captureWarnings(True)
+
+    debug = level.lower() == "debug"
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.NOTSET if debug else logging.WARNING)
+    if not debug:
+        _add_once(logging.getLogger("azure.ai.agentserver"), _drop_inbound)
+    _add_once(logging.getLogger("hypercorn.error"), _hand_over)
+
+
+def _add_once(logger: logging.Logger, rule: Callable[[logging.LogRecord], bool]) -> None:
+    if rule not in logger.filters:
+        logger.addFilter(rule)
+
+
+def _drop_inbound(record: logging.LogRecord) -> bool:
+    """The SDK's two lines a request; ours has the same content in one."""
+    return not str(record.msg).startswith("Inbound ")
+
+
+def _hand_over(record: logging.LogRecord) -> bool:
+    """Hypercorn gives its logger a handler with another format, and passes records on to the root too. A filter on the
+    logger outlives that: warnings go to the root alone, "Running on ..." nowhere."""
+    if record.levelno >= logging.WARNING:
+        logging.getLogger("agent_runtime.server").handle(record)
+    return False

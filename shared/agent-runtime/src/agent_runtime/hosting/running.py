@@ -1,0 +1,71 @@
+"""Start an agent: settings, logs, host, a handful of lines that say what runs, then serve until told to stop.
+
+What a person can correct (a variable, a taken port) ends with one line for each and exit code 2, without a traceback.
+"""
+
+import errno
+import logging
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from agent_runtime.hosting.logs import configure_logging
+from agent_runtime.settings import Settings, SettingsError, load_settings
+
+logger = logging.getLogger(__name__)
+
+ALL_INTERFACES = "0.0.0.0"  # noqa: S104  the platform reaches the container from outside
+_PROTOCOLS = ("invocations", "responses")
+
+
+def run_agent(settings_class: type[Settings], build_app: Callable[[Settings], Any]) -> None:
+    """The whole of an agent's `__main__.py`: read the settings, build the host, serve it."""
+    name = settings_class.local_name
+    try:
+        settings = load_settings(settings_class)
+        name = settings.name
+        configure_logging(name, settings.log_level)
+        _check_port(name, settings.port)
+        host = build_app(settings)
+    except SettingsError as error:
+        _give_up(name, str(error))
+    serve_agent(host, settings)
+
+
+def serve_agent(host: Any, settings: Settings) -> None:
+    """Say what runs, then serve `host` until SIGTERM or Ctrl-C."""
+    from agent_runtime.model_client import describe_model  # noqa: PLC0415
+
+    logger.info("listens on http://127.0.0.1:%d (%s)", settings.port, ", ".join(protocols(host)) or "no protocol")
+    logger.info("model: %s", describe_model(settings))
+    logger.info("state: %s", "Foundry state store" if settings.hosted else settings.state_directory)
+    host.run(host=ALL_INTERFACES, port=settings.port)
+    logger.info("stopped")
+
+
+def protocols(host: Any) -> list[str]:
+    """The protocols that a host speaks, by its routes."""
+    paths = {str(getattr(route, "path", "")) for route in host.routes}
+    return [name for name in _PROTOCOLS if any(path.endswith(f"/{name}") for path in paths)]
+
+
+def _check_port(name: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as hypercorn does
+        try:
+            probe.bind((ALL_INTERFACES, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                problem = f"port {port} is taken by another program. Stop it, or set PORT to a free port."
+            elif error.errno == errno.EACCES:
+                problem = f"port {port} needs more rights than this user has. Set PORT to a port above 1023."
+            else:
+                raise
+            raise SettingsError(problem) from None
+
+
+def _give_up(name: str, problems: str) -> NoReturn:
+    for line in problems.splitlines():
+        print(f"{name}: {line}", file=sys.stderr)
+    raise SystemExit(2)
