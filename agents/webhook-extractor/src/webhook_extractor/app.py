@@ -1,0 +1,306 @@
+"""The web side: checks a delivery, stores it, answers; shows, cancels. What happens to it later is for `processing`.
+
+The order in `_accept` is the point of this agent: the signature over the raw bytes, then parsing, then the commit, then
+the answer. Nothing is read from a body whose sender is not known.
+"""
+
+import asyncio
+import json
+import logging
+import math
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+from agent_runtime.hosting import BadRequest, error_response, host_options, protect
+from azure.ai.agentserver.invocations import InvocationAgentServerHost
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from webhook_extractor.agent import CaseExtractor
+from webhook_extractor.case_building import CaseDraft
+from webhook_extractor.case_opening import CaseOpening
+from webhook_extractor.development_secrets import with_development_secrets
+from webhook_extractor.inbox import (
+    RESERVED_PREFIX,
+    DeliveryConflict,
+    Inbox,
+    InboxUnavailable,
+    Incoming,
+    Record,
+    invocation_id_of,
+)
+from webhook_extractor.invocation_ids import InvocationIds, answer_with_id
+from webhook_extractor.openapi import openapi_document
+from webhook_extractor.processing import Retries, Worker
+from webhook_extractor.settings import WebhookExtractorSettings
+from webhook_extractor.sources.direct import read_direct
+from webhook_extractor.sources.registry import DIRECT, build_sources, source_of
+from webhook_extractor.sources.source import DeliveryHeaders, Ignored, Refused
+from webhook_extractor.waiting import seconds_to_wait
+
+logger = logging.getLogger(__name__)
+
+_STATUS = {"new": "queued", "busy": "in_progress", "done": "completed", "dead": "failed", "cancelled": "cancelled"}
+"""The inbox's states in the words of the invocations protocol."""
+_ABOUT_THE_CASE = {"provenance", "remarks", "model"}
+
+
+def build_app(
+    settings: WebhookExtractorSettings, *, model_transport: httpx2.AsyncBaseTransport | None = None
+) -> InvocationAgentServerHost:
+    """The host, ready to serve. Files are opened when it starts. `model_transport` carries model calls in tests."""
+    settings, development_secrets = with_development_secrets(settings)
+    host = InvocationAgentServerHost(openapi_spec=openapi_document(settings), **host_options(settings))
+    webhooks = Webhooks(settings, CaseExtractor(settings, transport=model_transport), CaseOpening(settings))
+    host.invoke_handler(webhooks.accept)
+    host.get_invocation_handler(webhooks.show)
+    host.cancel_invocation_handler(webhooks.cancel)
+    host.register_pre_shutdown_callback(webhooks.stop_waiting)
+    # No JSON rule for /invocations: the signature comes before any parsing.
+    protect(host, settings)
+    host.user_middleware.append(Middleware(InvocationIds))  # within the protection, so that refusals are logged
+
+    serving = host.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[Any]:
+        async with serving(app) as state, webhooks.running():
+            for source in webhooks.sources:
+                about = source.description
+                how = "on" if source.enabled else f"off, deliveries get 401: set {about.secret_variable} to turn it on"
+                logger.info("Source %s: %s", about.title, how)
+            if development_secrets:
+                logger.info("No secret is configured. Development secrets are in %s", development_secrets)
+            yield state
+
+    host.router.lifespan_context = lifespan
+    return host
+
+
+class Webhooks:
+    """The handlers of one host, with the inbox and the worker behind them."""
+
+    def __init__(self, settings: WebhookExtractorSettings, extractor: CaseExtractor, opening: CaseOpening) -> None:
+        self.sources = build_sources(settings)
+        self._settings = settings
+        self._extractor = extractor
+        self._opening = opening
+        self._by_name = {source.description.name: source for source in self.sources}
+        self._inbox = Inbox(
+            settings.inbox_file,
+            record_seconds=settings.record_days * 86_400,
+            lease_seconds=settings.lease_seconds,
+        )
+        self._worker: Worker | None = None
+        self._stopping = asyncio.Event()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        recovered = await self._inbox.open()
+        if recovered:
+            logger.warning("Found %d deliveries half processed by a process that was killed; queued again", recovered)
+        self._worker = Worker(
+            self._inbox,
+            self._extract,
+            self._open_case,
+            jobs=self._settings.workers,
+            job_seconds=self._settings.job_timeout_seconds,
+            retries=Retries(self._settings.first_retry_seconds, self._settings.longest_retry_seconds),
+        )
+        self._worker.start()
+        try:
+            yield
+        finally:
+            self.stop_waiting()
+            await self._worker.stop()
+            await self._inbox.close()
+            await self._extractor.close()
+            await self._opening.close()
+
+    def stop_waiting(self) -> None:
+        """Answer waiting callers 202 now: the process is about to end, and their deliveries are safe."""
+        self._stopping.set()
+
+    async def accept(self, request: Request) -> Response:
+        """POST /invocations."""
+        body = await request.body()
+        try:
+            return await self._accept(request, body)
+        except Refused as refusal:
+            logger.info("Refused a request: %s", refusal.code)
+            return error_response(refusal.code, refusal.message, 401)
+        except BadRequest as problem:
+            return problem.response()
+        except DeliveryConflict:
+            return error_response(
+                "delivery_conflict", "This delivery id was used before, with another body. The first one stands.", 409
+            )
+        except InboxUnavailable as error:
+            logger.error("A delivery could not be stored: %s", error)
+            return _unavailable()
+
+    async def _accept(self, request: Request, body: bytes) -> Response:
+        headers = DeliveryHeaders(request.headers)
+        source = source_of(headers, self.sources)
+        settings = self._settings
+        if source is None:
+            incoming = self._direct(request, body)
+            default_wait = settings.max_wait_seconds
+        else:
+            delivery = source.verify(headers, body, time.time())
+            reading = source.read(delivery.event, delivery.content_type, body)
+            if isinstance(reading, Ignored):
+                return JSONResponse({"status": "ignored", "reason": reading.reason})
+            incoming = Incoming(
+                id=invocation_id_of(delivery.source, delivery.delivery_id),
+                source=delivery.source,
+                delivery_id=delivery.delivery_id,
+                owner="",
+                event=delivery.event,
+                content_type=delivery.content_type,
+                body=body,
+                max_attempts=settings.max_attempts,
+            )
+            default_wait = 0.0
+        wait = seconds_to_wait(
+            request.headers.get("prefer", ""), default=default_wait, longest=settings.max_wait_seconds
+        )
+        answer_with_id(request, incoming.id)
+        record, is_new = await self._inbox.accept(incoming)
+        if is_new and self._worker is not None:
+            self._worker.wake()
+        if wait > 0:
+            record = await self._inbox.wait_for_end(record.id, wait, self._stopping) or record
+            if record.ended:
+                return JSONResponse(document_of(record))
+        return JSONResponse(
+            {
+                "invocation_id": record.id,
+                "status": _STATUS[record.state],
+                "status_url": _status_url(request, record.id),
+            },
+            202,
+            {"retry-after": _retry_after(record)},
+        )
+
+    def _direct(self, request: Request, body: bytes) -> Incoming:
+        invocation_id: str = request.state.invocation_id
+        if invocation_id.startswith(RESERVED_PREFIX):
+            raise BadRequest("invocation_id_reserved", f"Ids that start with {RESERVED_PREFIX} belong to deliveries.")
+        if not body:
+            raise BadRequest("empty_body", "The body is empty. Send the message, as text or as JSON.")
+        content_type = request.headers.get("content-type", "")
+        read_direct(content_type, body)
+        return Incoming(
+            id=invocation_id,
+            source=DIRECT,
+            delivery_id=invocation_id,
+            owner=request.state.user_id,
+            event="",
+            content_type=content_type,
+            body=body,
+            max_attempts=self._settings.direct_max_attempts,
+        )
+
+    async def show(self, request: Request) -> Response:
+        """GET /invocations/{id}."""
+        try:
+            record = await self._inbox.get(request.path_params["invocation_id"])
+        except InboxUnavailable:
+            return _unavailable()
+        if record is None or not _may_see(request, record):
+            return _not_found()
+        headers = {} if record.ended else {"retry-after": _retry_after(record)}
+        return JSONResponse(document_of(record), headers=headers)
+
+    async def cancel(self, request: Request) -> Response:
+        """POST /invocations/{id}/cancel."""
+        invocation_id = request.path_params["invocation_id"]
+        try:
+            record = await self._inbox.get(invocation_id)
+            if record is None or not _may_see(request, record):
+                return _not_found()
+            done, record = await self._inbox.cancel(invocation_id)
+        except InboxUnavailable:
+            return _unavailable()
+        if record is None:
+            return _not_found()
+        if done and self._worker is not None:
+            self._worker.drop(invocation_id)
+        if record.state == "cancelled":
+            return JSONResponse(document_of(record))
+        why = "has already ended" if record.ended else "is already opening its case, which cannot be stopped half-way"
+        return error_response("not_cancellable", f"The invocation {why} (status {_STATUS[record.state]}).", 409)
+
+    async def _extract(self, record: Record) -> str:
+        if record.source == DIRECT:
+            reading = read_direct(record.content_type, record.body)
+        else:
+            read = self._by_name[record.source].read(record.event, record.content_type, record.body)
+            if isinstance(read, Ignored):  # stored by an older version that read this event
+                raise BadRequest("event_not_read", read.reason, status=422)
+            reading = read
+        draft = await self._extractor.extract(reading, received_at=record.accepted_at)
+        return draft.model_dump_json(exclude_none=True)
+
+    async def _open_case(self, record: Record, extracted: str) -> str:
+        draft = CaseDraft.model_validate_json(extracted)
+        case_file = await self._opening.open(draft.case, idempotency_key=record.id)
+        result = {"result": draft.case.model_dump(mode="json"), "case_file": case_file}
+        return json.dumps(result | draft.model_dump(mode="json", include=_ABOUT_THE_CASE, exclude_none=True))
+
+
+def document_of(record: Record) -> dict[str, Any]:
+    """What GET answers. `error` is there only when there is one: azd takes the key for a failure."""
+    document: dict[str, Any] = {
+        "invocation_id": record.id,
+        "status": _STATUS[record.state],
+        "source": record.source,
+        "attempts": record.attempts,
+        "accepted_at": _time(record.accepted_at),
+    }
+    if record.ended_at is not None:
+        document["ended_at"] = _time(record.ended_at)
+    if record.state == "done" and record.result is not None:
+        document |= json.loads(record.result)
+    if record.state == "dead":
+        document["error"] = {"code": record.error_code, "message": record.error_message}
+    elif record.state == "new" and record.error_code:
+        document["last_error"] = {"code": record.error_code, "message": record.error_message}
+        document["next_attempt_at"] = _time(record.due)
+    return document
+
+
+def _may_see(request: Request, record: Record) -> bool:
+    """A direct call's record is for the user who made it. Deliveries are the shop's, so any caller may follow them."""
+    return record.source != DIRECT or record.owner == request.state.user_id
+
+
+def _status_url(request: Request, invocation_id: str) -> str:
+    """Below the protocol's root. Hosted, the session must be named again, or another sandbox answers."""
+    session = request.query_params.get("agent_session_id")
+    query = f"?agent_session_id={quote(session, safe='')}" if session else ""
+    return f"/invocations/{invocation_id}{query}"
+
+
+def _retry_after(record: Record) -> str:
+    return str(min(30, max(1, math.ceil(record.due - time.time()))))
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _not_found() -> Response:
+    return error_response("invocation_not_found", "No invocation with this id, or it has expired.", 404)
+
+
+def _unavailable() -> Response:
+    message = "Deliveries cannot be stored or read right now. Try again later."
+    return error_response("inbox_unavailable", message, 503, headers={"retry-after": "10"})

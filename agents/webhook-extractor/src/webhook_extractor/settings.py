@@ -1,0 +1,99 @@
+"""This agent's own settings: the secrets of its sources, how long callers and jobs may take, and how long records stay.
+
+Each source has two secrets so that one can be rotated without losing a delivery: set the new one as `…_NEXT`, change
+the sender, then move it to the first variable. A source without a secret is off. Secrets are checked at start.
+"""
+
+import base64
+import binascii
+from pathlib import Path
+from typing import ClassVar
+
+from agent_runtime.settings import AgentSettings
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+
+class WebhookExtractorSettings(AgentSettings):
+    local_name: ClassVar[str] = "webhook-extractor"
+
+    github_secret: SecretStr | None = Field(None, validation_alias="GITHUB_WEBHOOK_SECRET")
+    github_secret_next: SecretStr | None = Field(None, validation_alias="GITHUB_WEBHOOK_SECRET_NEXT")
+    standard_webhooks_secret: SecretStr | None = Field(None, validation_alias="STANDARD_WEBHOOKS_SECRET")
+    standard_webhooks_secret_next: SecretStr | None = Field(None, validation_alias="STANDARD_WEBHOOKS_SECRET_NEXT")
+    signature_tolerance_seconds: int = Field(300, ge=1, le=3600, validation_alias="SIGNATURE_TOLERANCE_SECONDS")
+    """How far a signed timestamp may be from our clock. Five minutes is what the Standard Webhooks libraries use."""
+
+    max_wait_seconds: float = Field(25.0, gt=0, le=100, validation_alias="MAX_WAIT_SECONDS")
+    """Longest wait for a result within one request. The platform's front end drops silent answers after about 120 s."""
+    workers: int = Field(4, ge=1, le=64, validation_alias="WORKERS")
+    """Deliveries processed at once."""
+    job_timeout_seconds: float = Field(120.0, gt=0, validation_alias="JOB_TIMEOUT_SECONDS")
+    max_attempts: int = Field(8, ge=1, le=50, validation_alias="MAX_ATTEMPTS")
+    direct_max_attempts: int = Field(3, ge=1, le=50, validation_alias="DIRECT_MAX_ATTEMPTS")
+    """Fewer for direct calls: someone is waiting."""
+    first_retry_seconds: float = Field(1.0, gt=0, validation_alias="FIRST_RETRY_SECONDS")
+    """Wait before the second attempt; each later wait is four times as long, with jitter."""
+    longest_retry_seconds: float = Field(900.0, gt=0, validation_alias="LONGEST_RETRY_SECONDS")
+    record_days: float = Field(30.0, gt=0, validation_alias="RECORD_DAYS")
+    """How long an ended record stays. It is the dedupe as well, so keep it beyond the senders' redelivery windows."""
+
+    @field_validator("github_secret", "github_secret_next", "standard_webhooks_secret", "standard_webhooks_secret_next")
+    @classmethod
+    def _is_not_blank(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().strip():
+            raise ValueError("is blank, and a blank secret would let anyone sign")
+        return value
+
+    @field_validator("standard_webhooks_secret", "standard_webhooks_secret_next")
+    @classmethod
+    def _is_a_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            standard_webhooks_key(value.get_secret_value())
+        return value
+
+    @model_validator(mode="after")
+    def _next_has_a_first(self) -> "WebhookExtractorSettings":
+        for name, first, following in (
+            ("GITHUB_WEBHOOK_SECRET", self.github_secret, self.github_secret_next),
+            ("STANDARD_WEBHOOKS_SECRET", self.standard_webhooks_secret, self.standard_webhooks_secret_next),
+        ):
+            if following is not None and first is None:
+                raise ValueError(f"{name}_NEXT is set and {name} is not. Move the secret to {name}.")
+        return self
+
+    @property
+    def github_secrets(self) -> tuple[str, ...]:
+        return _present(self.github_secret, self.github_secret_next)
+
+    @property
+    def standard_webhooks_secrets(self) -> tuple[str, ...]:
+        return _present(self.standard_webhooks_secret, self.standard_webhooks_secret_next)
+
+    @property
+    def inbox_file(self) -> Path:
+        return self.state_directory / "inbox.sqlite"
+
+    @property
+    def lease_seconds(self) -> float:
+        """After this long, whoever holds a delivery is taken to be dead."""
+        return self.job_timeout_seconds + 30.0
+
+
+def _present(*secrets: SecretStr | None) -> tuple[str, ...]:
+    return tuple(secret.get_secret_value() for secret in secrets if secret is not None)
+
+
+def standard_webhooks_key(secret: str) -> bytes:
+    """The signing key inside a Standard Webhooks secret: base64 after `whsec_`, padded or not.
+
+    Raises:
+        ValueError: when it is not base64, or empty.
+    """
+    encoded = secret.strip().removeprefix("whsec_").rstrip("=")
+    try:
+        key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError("is not base64 after whsec_, so no signature can be checked with it") from None
+    if not key:
+        raise ValueError("holds an empty key, and an empty key would let anyone sign")
+    return key

@@ -1,0 +1,112 @@
+"""What a source of deliveries is: who signs how, and what its payloads state.
+
+A source answers two questions. `verify`: is this request really from the sender? It sees raw bytes and headers, and
+nothing has been parsed before it. `read`: what does the payload state, and which parts are free text? Everything else
+(storing, answering, retrying, the model) is the same for all sources and lives elsewhere.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+RELAYED = "x-client-"
+"""The platform forwards `x-client-*` headers and drops every provider's own, so a relay renames them."""
+
+
+class Refused(Exception):
+    """The request is not shown to be from the sender it names. Answered 401; `message` is safe for anyone to read."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class DeliveryHeaders:
+    """The headers of a request, each readable as the provider sent it or as `x-client-<name>` behind a relay."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._values: dict[str, str] = {}
+        for name, value in headers.items():
+            lowered = name.lower()
+            if lowered.startswith(RELAYED):
+                self._values.setdefault(lowered.removeprefix(RELAYED), value)
+            else:
+                self._values[lowered] = value
+
+    def get(self, name: str) -> str:
+        """The value, or an empty string."""
+        return self._values.get(name, "")
+
+    def names(self) -> frozenset[str]:
+        return frozenset(self._values)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One verified request. `delivery_id` is the sender's own, the same when the sender tries again."""
+
+    source: str
+    delivery_id: str
+    event: str
+    content_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """A value that the payload states, and the JSON pointer (RFC 6901) to where. Plain text has the pointer ``""``."""
+
+    value: str
+    pointer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a payload says. `stated` is mapped by code and never passes the model; `texts` is what people wrote.
+
+    Keys of `stated`: customer_name, customer_email, customer_handle, order_id, subject, reported_at, reference.
+    """
+
+    channel: str
+    stated: Mapping[str, Stated]
+    texts: tuple[Stated, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """A verified delivery that asks for nothing here: an event of another type, a ping."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceDescription:
+    """What is the same for every request of a source.
+
+    `headers` are its headers, lower case; one of them on a request makes the request this source's. `secret_variable`
+    names the setting to fill when the source is off; empty when it needs none.
+    """
+
+    name: str
+    title: str
+    headers: frozenset[str] = field(default_factory=frozenset)
+    secret_variable: str = ""
+
+
+class Source(Protocol):
+    @property
+    def description(self) -> SourceDescription: ...
+
+    @property
+    def enabled(self) -> bool:
+        """Whether it has a secret."""
+        ...
+
+    def verify(self, headers: DeliveryHeaders, body: bytes, now: float) -> Delivery:
+        """Raises `Refused`. `now` is in seconds since the epoch."""
+        ...
+
+    def read(self, event: str, content_type: str, body: bytes) -> Reading | Ignored:
+        """Raises `BadRequest` for a payload that does not fit the source's documentation."""
+        ...
