@@ -48,18 +48,18 @@ def configure_logging(agent_name: str, level: str = "info", *, stream: TextIO | 
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.NOTSET if debug else logging.WARNING)
     if not debug:
-        _add_once(logging.getLogger("azure.ai.agentserver"), _drop_inbound)
+        _add_once(handler, _drop_known)
     _add_once(logging.getLogger("hypercorn.error"), _hand_over)
 
 
-def _add_once(logger: logging.Logger, rule: Callable[[logging.LogRecord], bool]) -> None:
-    if rule not in logger.filters:
-        logger.addFilter(rule)
+def _add_once(filterer: logging.Filterer, rule: Callable[[logging.LogRecord], bool]) -> None:
+    if rule not in filterer.filters:
+        filterer.addFilter(rule)
 
 
-def _drop_inbound(record: logging.LogRecord) -> bool:
-    """The SDK's two lines a request; ours has the same content in one."""
-    return not str(record.msg).startswith("Inbound ")
+def _drop_known(record: logging.LogRecord) -> bool:
+    """The SDK's two lines a request, which ours says in one, and its long advice about durability at each start."""
+    return not str(record.msg).startswith(("Inbound ", "Responses resilience: "))
 
 
 def _hand_over(record: logging.LogRecord) -> bool:

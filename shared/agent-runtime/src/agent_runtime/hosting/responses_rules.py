@@ -11,7 +11,7 @@ from typing import Any
 from agent_runtime.hosting.errors import BadRequest
 from agent_runtime.hosting.json_body import parse_json_object
 
-_CONVERSATION_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_CONVERSATION_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")  # the SDK makes it a file name
 _CALLERS_ROLE = "user"
 _MODELS_ROLES = frozenset({"system", "developer", "assistant", "tool", "critic", "discriminator"})
 
@@ -48,7 +48,7 @@ def _is_conversation(value: Any) -> bool:
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "agent_session_id": (_of(str), "a string"),
     "background": (_of(bool), "true or false"),
-    "conversation": (_is_conversation, "an id, or an object with an id, of at most 128 letters, digits or ._:-"),
+    "conversation": (_is_conversation, "an id, or an object with an id, of at most 128 letters, digits, - or _"),
     "include": (_list_of(str), "a list of strings"),
     "instructions": (_of(str), "a string"),
     "max_output_tokens": (_whole_number(1), "a whole number of at least 1"),
