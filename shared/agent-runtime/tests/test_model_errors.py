@@ -144,6 +144,20 @@ def test_wrapped_errors_are_found_in_the_chain_of_causes() -> None:
     assert "10.0.0.7" not in str(error)
 
 
+def test_a_connection_reset_in_the_middle_is_not_taken_for_a_refused_one() -> None:
+    reset = httpx2.ReadError("reset", request=REQUEST)
+    reset.__cause__ = ConnectionResetError()
+    outer = openai.APIConnectionError(request=REQUEST)
+    outer.__cause__ = reset
+    assert translate_model_error(outer).code == "model_stream_interrupted"
+
+
+def test_an_older_error_that_was_being_handled_does_not_hide_the_new_one() -> None:
+    limited = openai.RateLimitError("x", response=httpx2.Response(429, request=REQUEST), body=None)
+    limited.__context__ = httpx2.ReadError("the attempt before", request=REQUEST)
+    assert translate_model_error(limited).code == "model_rate_limited"
+
+
 def test_other_errors_get_the_code_that_fits() -> None:
     class Shape(pydantic.BaseModel):
         number: int

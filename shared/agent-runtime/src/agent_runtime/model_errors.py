@@ -63,9 +63,8 @@ def translate_model_error(error: BaseException) -> ModelError:
     for cause in _chain(error):
         if isinstance(cause, ModelError):
             return cause
-    codes = [code for cause in _chain(error) if (code := _code(cause)) is not None]
-    # The innermost knows most: a cut connection is an `APIConnectionError` outside and a `RemoteProtocolError` inside.
-    return ModelError(codes[-1] if codes else "model_failed")
+    codes = [code for look in (_code, _rough_code) for cause in _chain(error) if (code := look(cause)) is not None]
+    return ModelError(codes[0] if codes else "model_failed")
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -85,7 +84,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _code(error: BaseException) -> ModelErrorCode | None:
-    if isinstance(error, httpx2.TimeoutException | TimeoutError):
+    """The code of an error that says what happened."""
+    if isinstance(error, httpx2.TimeoutException):
         return "model_timeout"
     if isinstance(error, httpx2.ReadError | httpx2.RemoteProtocolError):
         return "model_stream_interrupted"
@@ -93,34 +93,44 @@ def _code(error: BaseException) -> ModelErrorCode | None:
         return "model_invalid_response"
     if isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL | httpx2.TooManyRedirects):
         return "model_misconfigured"
-    if isinstance(error, httpx2.TransportError | ConnectionError):
+    if isinstance(error, httpx2.TransportError):
         return "model_unavailable"
-    names = [(base.__module__.partition(".")[0], base.__name__) for base in type(error).__mro__]
+    # By name, so that translating loads none of these packages.
+    names = _names(error)
     if ("pydantic_core", "ValidationError") in names:
         return "model_invalid_response"
-    # By name, so that translating needs neither package to be loaded.
-    if ("azure", "ClientAuthenticationError") in names or ("azure", "CredentialUnavailableError") in names:
+    if ("azure", "ClientAuthenticationError") in names:
         return "model_misconfigured"
-    return _openai_code(error, [name for package, name in names if package == "openai"])
-
-
-def _openai_code(error: BaseException, names: list[str]) -> ModelErrorCode | None:
-    if "APITimeoutError" in names:
+    if ("openai", "APITimeoutError") in names:
         return "model_timeout"
-    if "APIConnectionError" in names:
-        return "model_unavailable"
-    if "APIResponseValidationError" in names:
+    if ("openai", "APIResponseValidationError") in names:
         return "model_invalid_response"
-    if "APIStatusError" in names:
+    if ("openai", "LengthFinishReasonError") in names or ("openai", "ContentFilterFinishReasonError") in names:
+        return "model_invalid_response"
+    if ("openai", "APIStatusError") in names:
         return _status_code(int(getattr(error, "status_code", 0)))
-    if "LengthFinishReasonError" in names or "ContentFilterFinishReasonError" in names:
-        return "model_invalid_response"
-    if "APIError" in names:  # An `error` event inside a stream that began with status 200.
+    if ("openai", "APIError") in names and ("openai", "APIConnectionError") not in names:
+        # An `error` inside a stream that began with status 200.
         limited = str(getattr(error, "code", "")) in ("rate_limit_exceeded", "too_many_requests", "429")
         return "model_rate_limited" if limited else "model_failed"
-    if "OpenAIError" in names:  # The client was made wrongly: no key, no sign-in.
+    return None
+
+
+def _rough_code(error: BaseException) -> ModelErrorCode | None:
+    """The code of an error whose cause would say more: a cut connection is an `APIConnectionError` outside, a
+    `RemoteProtocolError` inside it, and a `ConnectionResetError` at the bottom."""
+    if isinstance(error, TimeoutError):
+        return "model_timeout"
+    names = _names(error)
+    if isinstance(error, ConnectionError) or ("openai", "APIConnectionError") in names:
+        return "model_unavailable"
+    if ("openai", "OpenAIError") in names:  # The client was made wrongly: no key, no sign-in.
         return "model_misconfigured"
     return None
+
+
+def _names(error: BaseException) -> list[tuple[str, str]]:
+    return [(base.__module__.partition(".")[0], base.__name__) for base in type(error).__mro__]
 
 
 def _status_code(status: int) -> ModelErrorCode:
