@@ -100,6 +100,11 @@ def test_the_model_deployment_that_the_agents_ask_for_is_the_one_that_is_made() 
     assert {service["env"]["AZURE_AI_MODEL_DEPLOYMENT_NAME"] for service in AGENTS.values()} == made
 
 
+def test_no_service_uses_another_so_that_azd_deploys_one_by_one() -> None:
+    """In parallel, azd loses variables such as AGENT_RAG_CHAT_NAME, and `azd ai agent invoke` then finds no agent."""
+    assert [name for name, service in AZURE["services"].items() if "uses" in service] == []
+
+
 def schema_registry(folder: Path) -> tuple[dict[str, Any], Registry[Any]]:
     root = json.loads((folder / "azure.yaml.json").read_text(encoding="utf-8"))
     resources = []

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from agent_runtime.hosting import host_options, protect
-from agent_runtime.hosting.responses import check_responses_request
+from agent_runtime.hosting.responses_rules import check_responses_request
 from azure.ai.agentserver.invocations import InvocationAgentServerHost
 from azure.ai.agentserver.responses import ResponsesAgentServerHost
 from support_desk.desk import open_desk
