@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx2
 import openai
@@ -112,6 +113,33 @@ async def test_an_error_inside_a_chat_stream_is_the_models_failure(monkeypatch: 
     async with create_model_client(_settings("http://m.invalid/v1", monkeypatch), transport=model.transport) as client:
         assert (await _failure(client, "chat", True)).code == "model_failed"
         assert (await _failure(client, "chat", True)).code == "model_rate_limited"
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_response_that_says_failed_raises_instead_of_passing_for_an_answer(
+    streamed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ScriptedModel()
+    model.enqueue(StreamError())
+    async with create_model_client(_settings("http://m.invalid/v1", monkeypatch), transport=model.transport) as client:
+        assert (await _failure(client, "responses", streamed)).code == "model_failed"
+
+
+async def test_text_that_looks_like_a_closing_or_failing_event_is_only_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = 'Say "type": "response.failed"\nevent: error\ndata: {"type": "error"}\n"error": {} data: [DONE]\n'
+    schema: dict[str, object] = {
+        "type": "object",
+        "properties": {"error": {"type": "string"}, "type": {"const": "error"}},
+    }
+    model = ScriptedModel()
+    async with create_model_client(_settings("http://m.invalid/v1", monkeypatch), transport=model.transport) as client:
+        model.enqueue(text)
+        tool: Any = {"type": "function", "name": "report", "parameters": schema}
+        stream = await client.responses.create(model="m", input="x", tools=[tool], stream=True)
+        assert "".join([event.delta async for event in stream if event.type == "response.output_text.delta"]) == text
+        for api in ("responses", "chat"):
+            model.enqueue(CutStream(after=20, reply=text * 20))
+            assert (await _failure(client, api, True)).code == "model_stream_interrupted"
 
 
 async def test_a_stream_that_ends_politely_but_too_early_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,45 +1,60 @@
-"""Refuses what is not a model's answer before a framework takes it for one.
+"""Refuses what is not a model's finished answer before a framework takes it for one.
 
 The `openai` package returns the plain text of a 200 that is not JSON as if it were the parsed answer, fills a JSON
-object of another kind with nothing, and takes a stream that stops early without an error for a finished one: an agent
-then answers with half a text, or with an AttributeError. `check_answer`, a response hook of the HTTP client, raises
-instead.
+object of another kind with nothing, and takes a stream that stops early without an error for a finished one; frameworks
+read a response that says `failed` like one that says `completed`. An agent then answers with half a text, with nothing,
+or with an AttributeError. `check_answer`, a response hook of the HTTP client, raises instead.
 """
 
 import json
 import re
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx2
 
+# Line ends inside JSON are escaped, and so are its inner quotes: text that a model writes cannot look like these.
 _RESPONSES_END = re.compile(
-    rb'"response\.(?:completed|incomplete|failed)"|"type": ?"error"|event: ?error\b|"error": ?\{'
+    rb'"type": ?"(?:response\.(?:completed|incomplete|failed)|error)"'
+    rb"|[\r\n]event: ?(?:response\.(?:completed|incomplete|failed)|error)[\r\n]"
 )
-_CHAT_END = re.compile(rb'data: ?\[DONE\]|"finish_reason": ?"|"error": ?\{')
-_LONGEST_END = 64
+_RESPONSES_FAILED = re.compile(
+    rb'"type": ?"response\.failed"|[\r\n]data: ?\{"type": ?"error"|[\r\n]event: ?(?:response\.failed|error)[\r\n]'
+)
+_CHAT_END = re.compile(rb'[\r\n]data: ?\[DONE\]|"finish_reason": ?"|[\r\n]data: ?\{"error":')
+_LONGEST_MARK = 64
 
 
 async def check_answer(response: httpx2.Response) -> None:
-    """Raises `openai.APIResponseValidationError` for a body that the API never sends. Streams raise
-    `httpx2.RemoteProtocolError` while they are read, where they end without their closing event."""
+    """Look at the answer to POST /responses or /chat/completions; other answers pass.
+
+    Raises:
+        openai.APIResponseValidationError: a body that the API never sends.
+        openai.APIError: a response with the status `failed`. A stream raises it at its end, after the failing event.
+        httpx2.RemoteProtocolError: by a stream, while it is read, where it ends without its closing event.
+    """
     path = response.request.url.path
     chat = path.endswith("/chat/completions")
     if not response.is_success or not (chat or path.endswith("/responses")):
         return
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if _is_streamed(response.request):
+        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in ("text/event-stream", ""):
             await _reject(response, "The answer is not an event stream.")
         if "content-encoding" not in response.headers:
             assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - an async client's always is
-            response.stream = _CompleteStream(response.stream, _CHAT_END if chat else _RESPONSES_END, response.request)
+            response.stream = _CompleteStream(response.stream, chat, response.request)
         return
     await response.aread()
     try:
         body = response.json()
     except ValueError:
         body = None
-    if not isinstance(body, dict) or not isinstance(body.get("choices" if chat else "output"), list):
+    if not isinstance(body, dict):
+        await _reject(response, "The answer is not a JSON object.")
+    elif not chat and body.get("status") == "failed":
+        raise _failed(response.request, body.get("error"))
+    elif not isinstance(body.get("choices" if chat else "output"), list):
         await _reject(response, "The answer is not one of this API.")
 
 
@@ -58,20 +73,29 @@ async def _reject(response: httpx2.Response, message: str) -> None:
     raise APIResponseValidationError(response, None, message=message)
 
 
+def _failed(request: httpx2.Request, error: Any) -> Exception:
+    from openai import APIError  # noqa: PLC0415
+
+    return APIError("The model reported a failure.", request, body=error)
+
+
 class _CompleteStream(httpx2.AsyncByteStream):
-    def __init__(self, stream: httpx2.AsyncByteStream, end: re.Pattern[bytes], request: httpx2.Request) -> None:
+    def __init__(self, stream: httpx2.AsyncByteStream, chat: bool, request: httpx2.Request) -> None:
         self._stream = stream
-        self._end = end
+        self._chat = chat
         self._request = request
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        ended = False
-        tail = b""
+        ended = failed = False
+        tail = b"\n"
         async for chunk in self._stream:
-            if not ended:
-                ended = self._end.search(tail + chunk) is not None
-                tail = (tail + chunk)[-_LONGEST_END:]
+            seen = tail + chunk
+            ended = ended or (_CHAT_END if self._chat else _RESPONSES_END).search(seen) is not None
+            failed = failed or (not self._chat and _RESPONSES_FAILED.search(seen) is not None)
+            tail = seen[-_LONGEST_MARK:]
             yield chunk
+        if failed:
+            raise _failed(self._request, None)
         if not ended:
             raise httpx2.RemoteProtocolError("The stream ended before its closing event.", request=self._request)
 
