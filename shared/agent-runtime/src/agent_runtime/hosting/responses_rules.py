@@ -121,7 +121,7 @@ def _check_item(item: Any, param: str) -> None:
 
 def _check_message(item: dict[str, Any], param: str) -> None:
     role = item.get("role")
-    if role in _MODELS_ROLES:
+    if isinstance(role, str) and role in _MODELS_ROLES:
         message = (
             f"'{param}.role' must be 'user': the other roles are the agent's. Earlier turns are known by their id."
         )
