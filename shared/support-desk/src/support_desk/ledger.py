@@ -1,7 +1,7 @@
 """Side effects, each done once per idempotency key, in a store that all processes and sandboxes of the desk reach.
 
 An effect has three steps: the key is claimed, the effect is written under an id derived from the key, the entry gets
-its result. A process may die between any two: doing the same again with the same key finds what is there and completes it,
+its result. A process may die between any two: the same call with the same key finds what is there and completes it,
 because the effect recognises its own id. A refused effect (`ToolError`) gives the key back; nothing has happened then.
 """
 

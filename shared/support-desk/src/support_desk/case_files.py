@@ -1,0 +1,97 @@
+"""Case files in the store: opened once per key, changed by compare-and-set, and the drafts of replies beside them."""
+
+from datetime import datetime
+
+from agent_runtime.state_store import StateStore
+from pydantic import BaseModel, ConfigDict
+
+from support_desk.cases import CaseFile, CaseId, CasePriority, CaseStatus, CaseUpdate
+from support_desk.errors import ToolError
+from support_desk.ledger import derived_id
+from support_desk.money import as_json
+from support_desk.orders import CustomerId, Email, OrderId, UtcTime
+from support_desk.stored_documents import Document, edit_document
+
+
+class ReplyDraft(BaseModel):
+    """A reply that waits for a person to send it. Nothing in this package sends mail."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    draft_id: str
+    case_id: CaseId | None
+    order_id: OrderId | None
+    customer_id: CustomerId
+    to: Email
+    subject: str
+    body: str
+    drafted_at: UtcTime
+
+
+async def read_case(store: StateStore, case_id: str) -> CaseFile:
+    """Raises ToolError `case_not_found`."""
+    item = await store.get(_case_key(case_id))
+    if item is None:
+        raise _no_case(case_id)
+    return CaseFile.model_validate(item.value)
+
+
+async def open_once(store: StateStore, case: CaseFile) -> CaseFile:
+    """Store a case file whose id is derived from its key; the one that is there already wins."""
+    _, item = await store.put_if_absent(_case_key(case.case_id), as_json(case), tags={"kind": "case"})
+    return CaseFile.model_validate(item.value)
+
+
+async def update_once(
+    store: StateStore,
+    case_id: str,
+    *,
+    status: CaseStatus | None,
+    priority: CasePriority | None,
+    note: str | None,
+    idempotency_key: str,
+    now: datetime,
+) -> CaseFile:
+    """Change an existing case; the update of the same key is not made twice.
+
+    Raises:
+        ToolError: `case_not_found`, `case_closed`.
+    """
+    update = CaseUpdate(
+        update_id=derived_id("UP", idempotency_key), at=now, status=status, priority=priority, note=note
+    )
+
+    def apply(document: Document | None) -> Document:
+        if document is None:
+            raise _no_case(case_id)
+        case = CaseFile.model_validate(document)
+        if any(made.update_id == update.update_id for made in case.updates):
+            return document
+        if case.status is CaseStatus.CLOSED:
+            raise ToolError("case_closed", f"Case {case_id} is closed. Open a new case that mentions it.")
+        return as_json(
+            case.model_copy(
+                update={
+                    "status": status or case.status,
+                    "priority": priority or case.priority,
+                    "answer_by": case.opened_at + (priority or case.priority).answer_within,
+                    "updates": (*case.updates, update),
+                }
+            )
+        )
+
+    return CaseFile.model_validate(await edit_document(store, _case_key(case_id), apply, tags={"kind": "case"}))
+
+
+async def draft_once(store: StateStore, draft: ReplyDraft) -> ReplyDraft:
+    """Store a draft whose id is derived from its key; the one that is there already wins."""
+    _, item = await store.put_if_absent(f"draft/{draft.draft_id}", as_json(draft), tags={"kind": "draft"})
+    return ReplyDraft.model_validate(item.value)
+
+
+def _case_key(case_id: str) -> str:
+    return f"case/{case_id}"
+
+
+def _no_case(case_id: str) -> ToolError:
+    return ToolError("case_not_found", f"There is no case {case_id}. Open one with open_case, or check the id.")
