@@ -251,7 +251,9 @@ class Webhooks:
 
     async def _open_case(self, record: Record, extracted: str) -> str:
         draft = CaseDraft.model_validate_json(extracted)
-        case_file = await self._opening.open(draft.case, idempotency_key=record.id)
+        case_file, order_is_known = await self._opening.open(draft.case, idempotency_key=record.id)
+        if not order_is_known:
+            draft = draft.with_remark("unusable", "order_id", "The desk has no order with this id.")
         result = {"result": draft.case.model_dump(mode="json"), "case_file": case_file}
         return json.dumps(result | draft.model_dump(mode="json", include=_ABOUT_THE_CASE, exclude_none=True))
 

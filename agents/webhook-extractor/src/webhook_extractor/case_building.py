@@ -33,6 +33,9 @@ _EMAIL: TypeAdapter[str] = TypeAdapter(Email)
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 
+RemarkKind = Literal["contradiction", "ambiguous", "unusable"]
+
+
 class Origin(BaseModel):
     """Where a field's value comes from.
 
@@ -51,7 +54,7 @@ class Origin(BaseModel):
 class Remark(BaseModel):
     """Something that a person should know: a contradiction, an ambiguous or an unusable value."""
 
-    kind: Literal["contradiction", "ambiguous", "unusable"]
+    kind: RemarkKind
     field: str
     message: str
     values: tuple[str, ...]
@@ -64,6 +67,10 @@ class CaseDraft(BaseModel):
     provenance: dict[str, Origin]
     remarks: tuple[Remark, ...] = ()
     model: str
+
+    def with_remark(self, kind: RemarkKind, field: str, message: str) -> "CaseDraft":
+        remark = Remark(kind=kind, field=field, message=message, values=(str(getattr(self.case, field)),))
+        return self.model_copy(update={"remarks": (*self.remarks, remark)})
 
 
 class _Builder:
@@ -116,9 +123,7 @@ class _Builder:
                 return hit.value
         return None
 
-    def remark(
-        self, kind: Literal["contradiction", "ambiguous", "unusable"], field: str, message: str, *values: str
-    ) -> None:
+    def remark(self, kind: RemarkKind, field: str, message: str, *values: str) -> None:
         self.remarks.append(Remark(kind=kind, field=field, message=message, values=values))
 
     def _note(self, how: Literal["found", "extracted"], field: str, part: Stated, hit: Found) -> None:

@@ -219,16 +219,16 @@ class Inbox:
                 del self._waiting[invocation_id]
 
     async def claim(self, claim: str, limit: int) -> list[Record]:
-        """Up to `limit` deliveries that are due, marked busy for the holder of `claim`. Each claim counts an attempt."""
+        """Up to `limit` deliveries that are due, marked busy for the holder of `claim`. A claim is an attempt."""
         now = time.time()
+        due = "SELECT id FROM deliveries WHERE state = 'new' AND due <= ? ORDER BY due LIMIT ?"
+        statement = (
+            "UPDATE deliveries SET state = 'busy', claim = ?, lease = ?, attempts = attempts + 1"  # noqa: S608
+            f" WHERE id IN ({due}) RETURNING {_COLUMNS}"
+        )
 
         def take(db: sqlite3.Connection) -> list[Record]:
-            rows = db.execute(
-                "UPDATE deliveries SET state = 'busy', claim = ?, lease = ?, attempts = attempts + 1 WHERE id IN"
-                " (SELECT id FROM deliveries WHERE state = 'new' AND due <= ? ORDER BY due LIMIT ?)"
-                f" RETURNING {_COLUMNS}",
-                (claim, now + self._lease_seconds, now, limit),
-            ).fetchall()
+            rows = db.execute(statement, (claim, now + self._lease_seconds, now, limit)).fetchall()
             return [Record(*row) for row in rows]
 
         return await self._run(take)

@@ -105,7 +105,8 @@ class Worker:
                 await asyncio.wait_for(self._wake.wait(), pause)
 
     def _job_ended(self, job: asyncio.Task[None]) -> None:
-        self._jobs.pop(job.get_name(), None)
+        if self._jobs.get(job.get_name()) is job:
+            del self._jobs[job.get_name()]
         self._wake.set()
 
     async def _attempt(self, record: Record) -> None:

@@ -9,11 +9,11 @@ import binascii
 from pathlib import Path
 from typing import ClassVar
 
-from agent_runtime.settings import AgentSettings
 from pydantic import Field, SecretStr, field_validator, model_validator
+from support_desk.settings import SupportDeskSettings
 
 
-class WebhookExtractorSettings(AgentSettings):
+class WebhookExtractorSettings(SupportDeskSettings):
     local_name: ClassVar[str] = "webhook-extractor"
 
     github_secret: SecretStr | None = Field(None, validation_alias="GITHUB_WEBHOOK_SECRET")
