@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from agent_runtime.model_client import create_model_client
 from agent_runtime.model_errors import ModelError, translate_model_error
@@ -30,7 +30,7 @@ from ag_ui_streamer.settings import AgUiSettings
 
 if TYPE_CHECKING:
     import httpx2
-    from openai import AsyncOpenAI
+    from openai import AsyncOpenAI, AsyncStream
 
 Item = dict[str, Any]
 """One input item of the Responses API."""
@@ -141,13 +141,14 @@ class Assistant:
         names_of_page = {tool["name"] for tool in page_tools} - self._tools.keys()
         tools = [_function(tool.name, tool.description, tool.parameters()) for tool in self._tools.values()]
         tools += [_function(**tool) for tool in page_tools if tool["name"] in names_of_page]
-        used = [0, 0]
+        input_tokens = output_tokens = 0
         yield StateChanged(sources.state())
         for _ in range(self._settings.max_tool_rounds):
             turn = _Turn()
             async for happened in self._ask(items, tools, turn):
                 yield happened
-            used = [used[0] + turn.input_tokens, used[1] + turn.output_tokens]
+            input_tokens += turn.input_tokens
+            output_tokens += turn.output_tokens
             if turn.text:
                 items.append({"type": "message", "role": "assistant", "content": turn.text})
             items += [
@@ -164,7 +165,7 @@ class Assistant:
             if ours:
                 yield StateChanged(sources.state())
             if pending or not turn.calls:
-                yield Finished(pending, *used, model=self._settings.model)
+                yield Finished(pending, input_tokens, output_tokens, self._settings.model)
                 return
         raise AssistantError(
             "too_many_tool_rounds",
@@ -175,11 +176,12 @@ class Assistant:
     async def _ask(self, items: list[Item], tools: list[Item], turn: _Turn) -> AsyncIterator[Progress]:
         """One streamed model call. Fills `turn`; tells of its text, reasoning and tool calls as they come."""
         try:
-            stream = await self._client.responses.create(
+            stream: AsyncStream[Any] = await self._client.responses.create(
                 model=self._settings.model,
                 instructions=INSTRUCTIONS,
-                input=items,  # type: ignore[arg-type] - plain dictionaries of the same shape
-                tools=tools,  # type: ignore[arg-type]
+                # Plain dictionaries of the shapes that the client's types describe.
+                input=cast(Any, items),
+                tools=cast(Any, tools),
                 store=False,
                 stream=True,
             )
@@ -192,7 +194,7 @@ class Assistant:
         except Exception as error:
             raise translate_model_error(error) from error
         if not turn.ended:
-            raise ModelError("model_stream_interrupted", "The model's answer broke off. Try again.")
+            raise ModelError("model_stream_interrupted")
 
     async def _carry_out(self, call: _Call) -> dict[str, Any]:
         """The tool's output, or an error that the model can read and tell the user about."""
@@ -238,7 +240,7 @@ def _read(event: dict[str, Any], turn: _Turn) -> list[Progress]:
             turn.input_tokens, turn.output_tokens = usage.get("input_tokens", 0), usage.get("output_tokens", 0)
             turn.ended = True
         case "response.failed" | "error":
-            raise ModelError("model_failed", "The model could not finish its answer. Try again.")
+            raise ModelError("model_failed")
     return []
 
 
