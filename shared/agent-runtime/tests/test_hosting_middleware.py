@@ -97,8 +97,8 @@ async def test_a_handler_behind_the_body_limit_still_learns_that_its_client_left
 
     async def wait_for_client(request: Request) -> Response:
         await request.body()
-        while not await request.is_disconnected():
-            await asyncio.sleep(0.01)
+        while not await request.is_disconnected():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)  # how handlers of the hosts wait
         left.set()
         return Response()
 

@@ -16,7 +16,7 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 
 LOOPBACK = "127.0.0.1"
-_DRAIN_SECONDS = 2.0
+_DRAIN_SECONDS = 1.0
 
 
 def free_port() -> int:
