@@ -1,10 +1,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from agent_runtime.retrieval import FtsRetriever, build_index
 from agent_runtime.settings import load_settings
 from agent_runtime.state_store import StateStoreUnavailable
 from jsonschema import Draft202012Validator
@@ -357,45 +358,45 @@ async def test_a_return_label_that_breaks_a_rule_is_refused(
 # --- search_handbook
 
 
-@dataclass
-class FoundPassage:
-    title: str = "Returns"
-    heading_path: tuple[str, ...] = ("Returns", "Window")
-    text: str = "Unused gear can be returned within 60 days."
+RETURNS = """---
+id: returns
+title: Returns
+---
 
-    def url(self, base: str) -> str:
-        return f"{base}returns#window"
+# Returns
 
+## Window
 
-@dataclass
-class Hit:
-    passage: FoundPassage
-    score: float = 1.0
+Unused gear can be returned within 60 days of delivery.
 
+## Refund time
 
-class Shelf:
-    """Answers every query that holds the word `return` with two passages."""
-
-    async def search(self, query: str, limit: int = 5) -> list[Any]:
-        return [Hit(FoundPassage()), Hit(FoundPassage(title="Exceptions"))] if "return" in query else []
+Once returned gear is checked, the money for it is back within five days.
+"""
 
 
-async def test_search_handbook_gives_numbered_passages_with_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_search_handbook_gives_numbered_passages_with_addresses(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "handbook").mkdir()
+    (tmp_path / "handbook" / "returns.md").write_text(RETURNS, encoding="utf-8")
+    build_index(tmp_path / "index.sqlite", [tmp_path / "handbook"])
     monkeypatch.setenv("HANDBOOK_BASE_URL", "https://docs.example.com/desk")
-    desk = open_desk(load_settings(SupportDeskSettings), Shelf())
+    desk = open_desk(load_settings(SupportDeskSettings), FtsRetriever(tmp_path / "index.sqlite"))
     tool = TOOLS_BY_NAME["search_handbook"]
-    found: Any = await tool.call(desk, {"query": "return window"}, idempotency_key="k")
-    assert found.model_dump(mode="json")["passages"][0] == {
-        "number": 1,
-        "title": "Returns",
-        "heading": "Returns > Window",
-        "text": "Unused gear can be returned within 60 days.",
-        "url": "https://docs.example.com/desk/returns#window",
-    }
-    assert [passage.number for passage in found.numbered_from(6).passages] == [6, 7]
-    assert [passage.number for passage in (await desk.search_handbook("return", first_number=3)).passages] == [3, 4]
-    nothing = await tool.call(desk, {"query": "weather"}, idempotency_key="k")
-    assert nothing.model_dump(mode="json") == {"query": "weather", "passages": []}
+
+    found: Any = await tool.call(desk, {"query": "When can unused gear be returned?"}, idempotency_key="k")
+    best = found.model_dump(mode="json")["passages"][0]
+    assert (best["number"], best["title"]) == (1, "Returns")
+    assert best["heading"].endswith("Window")
+    assert "within 60 days" in best["text"]
+    assert best["url"].startswith("https://docs.example.com/desk/returns")
+
+    both = await desk.search_handbook("returned gear", first_number=3)
+    assert [passage.number for passage in both.passages] == [3, 4]
+    assert [passage.number for passage in both.numbered_from(6).passages] == [6, 7]
+    nothing = await tool.call(desk, {"query": "kangaroo"}, idempotency_key="k")
+    assert nothing.model_dump(mode="json") == {"query": "kangaroo", "passages": []}
     await desk.close()
 
 

@@ -1,13 +1,18 @@
 """The desk: the order book, the store of what was done, and the handbook's search, held together for the tools."""
 
+from typing import TYPE_CHECKING
+
 from agent_runtime.settings import AgentSettings
 from agent_runtime.state_store import StateStore, open_state_store
 
 from support_desk.errors import ToolError
 from support_desk.ledger import Clock, Ledger, utc_now
 from support_desk.orders import Customer, Order, OrderBook
-from support_desk.passages import HandbookPassages, PassageSearch, number_hits
+from support_desk.passages import HandbookPassages, number_hits
 from support_desk.settings import DEFAULT_HANDBOOK_URL, SupportDeskSettings
+
+if TYPE_CHECKING:
+    from agent_runtime.retrieval import Retriever
 
 
 class Desk:
@@ -17,7 +22,7 @@ class Desk:
         self,
         order_book: OrderBook,
         store: StateStore,
-        retriever: PassageSearch | None = None,
+        retriever: "Retriever | None" = None,
         *,
         handbook_base_url: str = DEFAULT_HANDBOOK_URL,
         clock: Clock = utc_now,
@@ -71,7 +76,7 @@ class Desk:
         await self.store.close()
 
 
-def open_desk(settings: AgentSettings, retriever: PassageSearch | None = None) -> Desk:
+def open_desk(settings: AgentSettings, retriever: "Retriever | None" = None) -> Desk:
     """The desk that all agents of one machine (or one project, when hosted) share.
 
     What was done is kept without expiry: a forgotten refund could be made again. Without a `retriever` the desk

@@ -1,18 +1,12 @@
 """What a search of the handbook gives a model: numbered passages with the address of each, ready to be cited as [1]."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     from agent_runtime.retrieval import SearchHit
-
-
-class PassageSearch(Protocol):
-    """The one method of `agent_runtime.retrieval.Retriever` that the desk uses."""
-
-    async def search(self, query: str, limit: int = 5) -> "list[SearchHit]": ...
 
 
 class HandbookPassage(BaseModel):
