@@ -134,15 +134,18 @@ def read_by_the_model(request: ModelRequest) -> ModelReply:
     return ModelReply(form(category="damaged_item", requested_action="replacement", summary="A seam is torn."))
 
 
+READS = ScriptedModel(read_by_the_model)
 Serving = Callable[..., AbstractAsyncContextManager[Deliveries]]
 
 
 @pytest.fixture
 def agent(monkeypatch: pytest.MonkeyPatch) -> Serving:
-    """`async with agent(model, MAX_ATTEMPTS="2") as deliveries`. One test's agents share their state, as restarts do."""
+    """`async with agent(model, MAX_ATTEMPTS="2") as deliveries`. One test's agents share their state, as restarts do.
+
+    None for the model leaves it to the environment."""
 
     @asynccontextmanager
-    async def run(model: ScriptedModel | None = None, **environment: str) -> AsyncIterator[Deliveries]:
+    async def run(model: ScriptedModel | None = READS, **environment: str) -> AsyncIterator[Deliveries]:
         defaults = {
             "GITHUB_WEBHOOK_SECRET": GITHUB_SECRET,
             "STANDARD_WEBHOOKS_SECRET": STANDARD_SECRET,
@@ -153,8 +156,7 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> Serving:
         for name, value in (defaults | environment).items():
             monkeypatch.setenv(name, value)
         settings = load_settings(WebhookExtractorSettings)
-        model = model or ScriptedModel(read_by_the_model)
-        async with serve(build_app(settings, model_transport=model.transport)) as url:
+        async with serve(build_app(settings, model_transport=model and model.transport)) as url:
             deliveries = Deliveries(url)
             async with deliveries.client:
                 yield deliveries

@@ -131,6 +131,8 @@ class Inbox:
         `to_work=False` is for a look from outside, which takes nothing back.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Customers' words are for the owner's eyes; SQLite follows the umask, and its side files follow this one.
+        self._path.touch(mode=0o600)
         self._thread = threading.Thread(target=self._write, name="inbox", daemon=True)
         self._thread.start()
         if not to_work:

@@ -54,6 +54,7 @@ def _text(body: bytes, media_type: str) -> str:
         text = body.decode()
         if media_type not in ("", "text/plain"):
             text = json.loads(text)
+            text.encode()  # an escaped surrogate without its other half parses, and can never be written again
     except UnicodeDecodeError:
         raise BadRequest("invalid_utf8", "The body is not UTF-8 text.") from None
     except ValueError:
