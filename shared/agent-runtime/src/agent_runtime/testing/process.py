@@ -6,11 +6,13 @@ to a file, so that a child that writes much never blocks on a pipe that nobody r
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -45,27 +47,21 @@ class AgentProcess:
         self.url = f"http://{LOOPBACK}:{self.port}"
         self._arguments = list(arguments)
         self._start_timeout = start_timeout
-        self._folder = tempfile.TemporaryDirectory(prefix="agent-process-", ignore_cleanup_errors=True)
-        self._log = Path(self._folder.name) / "output.log"
+        self._folder = Path(tempfile.mkdtemp(prefix="agent-process-"))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)  # the output outlives the process
+        self._log = self._folder / "output.log"
         self._env = self._environment(env or {})
         self._process: subprocess.Popen[bytes] | None = None
 
     async def __aenter__(self) -> "AgentProcess":
-        try:
-            await self.start()
-        except BaseException:
-            self._folder.cleanup()
-            raise
+        await self.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            if self.running:
-                await self.terminate()
-        finally:
-            self._folder.cleanup()
+        if self.running:
+            await self.terminate()
 
     async def start(self) -> None:
         """Start the process, again after its end if need be, and wait until `/readiness` answers 200.
@@ -179,7 +175,7 @@ class AgentProcess:
             for name, value in os.environ.items()
             if not name.startswith(_OF_THE_MACHINE) and not name.lower().endswith("_proxy")
         }
-        env.setdefault("AGENTSERVER_STATE_ROOT", str(Path(self._folder.name) / "state"))
+        env.setdefault("AGENTSERVER_STATE_ROOT", str(self._folder / "state"))
         env["PORT"] = str(self.port)
         env["PYTHONUNBUFFERED"] = "1"
         for name, value in extra.items():
