@@ -7,6 +7,7 @@ from agent_runtime.hosting.responses_rules import check_responses_request
 from azure.ai.agentserver.invocations import InvocationAgentServerHost
 from azure.ai.agentserver.responses import ResponsesAgentServerHost
 from support_desk.desk import open_desk
+from support_desk.handbook_index import open_handbook
 
 from ag_ui_streamer.agent import Assistant
 from ag_ui_streamer.invocations import openapi_document, register_invocations
@@ -24,7 +25,7 @@ class AgUiHost(InvocationAgentServerHost, ResponsesAgentServerHost):
 def build_app(settings: AgUiSettings, *, transport: "httpx2.AsyncBaseTransport | None" = None) -> AgUiHost:
     """The agent's host, ready to run. `transport` replaces the network below the model client, for tests."""
     host = AgUiHost(openapi_spec=openapi_document(), **host_options(settings))
-    assistant = Assistant(settings, open_desk(settings), transport=transport)
+    assistant = Assistant(settings, open_desk(settings, open_handbook(settings)), transport=transport)
     register_invocations(host, assistant)
     register_responses(host, assistant)
     protect(host, settings, request_rules={("POST", "/responses"): check_responses_request})

@@ -2,11 +2,11 @@
 
 from typing import ClassVar
 
-from agent_runtime.settings import AgentSettings
 from pydantic import Field
+from support_desk.settings import SupportDeskSettings
 
 
-class AgUiSettings(AgentSettings):
+class AgUiSettings(SupportDeskSettings):
     local_name: ClassVar[str] = "ag-ui-streamer"
 
     max_tool_rounds: int = Field(6, ge=1, le=32, validation_alias="MAX_TOOL_ROUNDS")
