@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from agent_runtime.hosting.options import telemetry_configured
 from agent_runtime.hosting.running import protocols
 from agent_runtime.settings import AgentSettings, load_settings
 from agent_runtime.testing.process import AgentProcess
-from agent_runtime.testing.serving import free_port, serve
+from agent_runtime.testing.serving import serve
 from azure.ai.agentserver.invocations import InvocationAgentServerHost
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -124,7 +125,7 @@ async def test_with_nothing_configured_no_connection_leaves_the_machine(module: 
         await agent.terminate()
     # The probe that must show, so that an empty log means something.
     process = await asyncio.create_subprocess_exec(
-        "python3",
+        sys.executable,
         "-c",
         "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(('127.0.0.1', 9))",
         env={"PATH": "/usr/bin:/bin", **env},
@@ -290,5 +291,14 @@ async def test_every_error_of_the_invocations_host_has_a_code(  # noqa: PLR0917
     assert response.json()["error"]["code"]
 
 
-def test_ports_for_tests_differ() -> None:
-    assert len({free_port() for _ in range(5)}) > 1
+async def test_the_base_needs_no_protocol_package_and_loads_nothing_heavy() -> None:
+    script = (
+        "import sys\n"
+        "for name in ('responses', 'invocations'):\n"
+        "    sys.modules[f'azure.ai.agentserver.{name}'] = None\n"
+        "import agent_runtime.hosting, agent_runtime.hosting.responses_rules, agent_runtime.state_store\n"
+        "heavy = {'openai', 'azure.identity', 'microsoft.opentelemetry', 'psutil'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)\n"
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", script)
+    assert await asyncio.wait_for(process.wait(), 30) == 0

@@ -10,7 +10,18 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-_CHATTY = ("azure", "hpack", "httpcore", "httpcore2", "httpx", "httpx2", "openai", "urllib3", "asyncio")
+_CHATTY = (
+    "azure",
+    "hpack",
+    "httpcore",
+    "httpcore2",
+    "httpx",
+    "httpx2",
+    "openai",
+    "opentelemetry",
+    "urllib3",
+    "asyncio",
+)
 """Libraries whose informational records say what they do, not what the agent does."""
 
 
