@@ -8,6 +8,7 @@ import asyncio
 import logging
 import random
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -83,26 +84,33 @@ class Worker:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self) -> None:
+        next_sweep = 0.0
         while True:
             self._wake.clear()
             pause = _SECONDS_BETWEEN_SWEEPS
             try:
-                await self._inbox.sweep()
-                while (free := self._limit - len(self._jobs)) > 0:
-                    claimed = await self._inbox.claim(self._claim, free)
-                    for record in claimed:
-                        job = asyncio.create_task(self._attempt(record), name=record.id)
-                        self._jobs[record.id] = job
-                        job.add_done_callback(self._job_ended)
-                    if len(claimed) < free:
-                        break
-                due = await self._inbox.seconds_until_due()
-                if due is not None and len(self._jobs) < self._limit:
-                    pause = min(pause, due)
+                if time.monotonic() >= next_sweep:
+                    await self._inbox.sweep()
+                    next_sweep = time.monotonic() + _SECONDS_BETWEEN_SWEEPS
+                if await self._fill():
+                    due = await self._inbox.seconds_until_due()
+                    pause = pause if due is None else min(pause, due)
             except InboxUnavailable as error:
                 logger.error("The inbox cannot be read or written: %s", error)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), pause)
+
+    async def _fill(self) -> bool:
+        """Start jobs for what is due. True when there is room for more."""
+        while (free := self._limit - len(self._jobs)) > 0:
+            claimed = await self._inbox.claim(self._claim, free)
+            for record in claimed:
+                job = asyncio.create_task(self._attempt(record), name=record.id)
+                self._jobs[record.id] = job
+                job.add_done_callback(self._job_ended)
+            if len(claimed) < free:
+                return True
+        return False
 
     def _job_ended(self, job: asyncio.Task[None]) -> None:
         if self._jobs.get(job.get_name()) is job:
