@@ -73,6 +73,8 @@ def test_what_clients_send_passes(body: dict[str, Any]) -> None:
         ({"input": "hi", "conversation": "c\n"}, "invalid_value", "conversation"),
         ({"input": "hi", "previous_response_id": ""}, "invalid_value", "previous_response_id"),
         ({"input": "hi", "previous_response_id": 5}, "invalid_value", "previous_response_id"),
+        ({"input": "hi", "agent_session_id": "a\r\nb: c"}, "invalid_value", "agent_session_id"),
+        ({"input": "hi", "agent_session_id": "x" * 257}, "invalid_value", "agent_session_id"),
         ({"input": "hi", "tools": "all"}, "invalid_value", "tools"),
         ({"input": "hi", "instructions": ["x"]}, "invalid_value", "instructions"),
     ],

@@ -93,6 +93,7 @@ async def test_the_output_is_a_handful_of_plain_lines_and_one_for_each_request(m
         assert await ask(agent.url, "my secret order", **{"x-agent-user-id": "alice"}) == "alice says my secret order"
         async with httpx2.AsyncClient(trust_env=False) as client:
             await client.get(f"{agent.url}/responses/garbage?token=hunter2")
+            await client.post(f"{agent.url}/responses", json={"input": [{"type": "nonsense"}]})
         started = time.monotonic()
         assert await agent.terminate() == 0
         assert time.monotonic() - started < 5
@@ -108,7 +109,8 @@ async def test_the_output_is_a_handful_of_plain_lines_and_one_for_each_request(m
     assert messages[3] == "answers"
     assert messages[4].startswith("POST /responses 200 in ")
     assert messages[5].startswith("GET /responses/garbage 400 in ")
-    assert messages[6:] == ["stopped"]
+    assert messages[6].startswith("POST /responses 400 in ")
+    assert messages[7:] == ["stopped"]
     for secret in ("hunter2", "secret order", "alice", "{"):
         assert secret not in agent.output()
 

@@ -69,8 +69,10 @@ def _add_once(filterer: logging.Filterer, rule: Callable[[logging.LogRecord], bo
 
 
 def _drop_known(record: logging.LogRecord) -> bool:
-    """The SDK's two lines a request, which ours says in one, and its long advice about durability at each start."""
-    return not str(record.msg).startswith(("Inbound ", "Responses resilience: "))
+    """The SDK's two lines a request, which ours says in one; its advice about durability at each start; and its
+    tracebacks of requests that the client got wrong, which are no error of the agent."""
+    clients_mistake = bool(record.exc_info and getattr(record.exc_info[0], "__name__", "") == "RequestValidationError")
+    return not clients_mistake and not str(record.msg).startswith(("Inbound ", "Responses resilience: "))
 
 
 def _hand_over(record: logging.LogRecord) -> bool:

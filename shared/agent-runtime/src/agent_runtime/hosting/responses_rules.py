@@ -12,6 +12,7 @@ from agent_runtime.hosting.errors import BadRequest
 from agent_runtime.hosting.json_body import parse_json_object
 
 _CONVERSATION_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")  # the SDK makes it a file name
+_SESSION_ID = re.compile(r"[A-Za-z0-9._:-]{1,256}")  # the SDK sends it back as a header
 _CALLERS_ROLE = "user"
 _MODELS_ROLES = frozenset({"system", "developer", "assistant", "tool", "critic", "discriminator"})
 
@@ -45,8 +46,12 @@ def _is_conversation(value: Any) -> bool:
     return isinstance(identifier, str) and _CONVERSATION_ID.fullmatch(identifier) is not None
 
 
+def _is_session(value: Any) -> bool:
+    return isinstance(value, str) and _SESSION_ID.fullmatch(value) is not None
+
+
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "agent_session_id": (_of(str), "a string"),
+    "agent_session_id": (_is_session, "an id of at most 256 letters, digits or ._:-"),
     "background": (_of(bool), "true or false"),
     "conversation": (_is_conversation, "an id, or an object with an id, of at most 128 letters, digits, - or _"),
     "include": (_list_of(str), "a list of strings"),
