@@ -231,7 +231,7 @@ async def test_the_same_four_answer_with_the_model_of_an_openai_compatible_serve
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The server is on loopback, over HTTP, streams and tool calls included; it sees each agent's requests."""
-    model = ScriptedModel(answer=OfflineModel().answer)
+    model = ScriptedModel(OfflineModel().answer)
     async with model.serve() as base_url:
         environment = {"OPENAI_BASE_URL": base_url, "MODEL_NAME": "scripted", "GITHUB_WEBHOOK_SECRET": SECRET}
         for agent in AGENTS:

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import openai
 import pytest
-from agent_runtime.model_exchange import ToolCall
+from agent_runtime.model_exchange import ModelReply, ToolCall
 from agent_runtime.testing.azd_invoke import AzdLocalInvoke
 from agent_runtime.testing.scripted_model import Failure, ScriptedModel
 
@@ -84,3 +84,17 @@ async def test_bad_input_on_responses_is_a_4xx_with_a_code(served) -> None:
             await client.responses.retrieve("caresp_" + "0" * 48)
     assert empty.value.code
     assert unknown.value.code
+
+
+async def test_another_user_can_neither_read_nor_continue_a_response(served) -> None:
+    model = ScriptedModel(lambda request: ModelReply("Hello."))
+    async with served(model) as url, client_of(url) as client:
+        response = await client.responses.create(model="any", input="Hello", extra_headers={"x-agent-user-id": "alice"})
+        with pytest.raises(openai.NotFoundError):
+            await client.responses.retrieve(response.id, extra_headers={"x-agent-user-id": "bob"})
+        with pytest.raises(openai.NotFoundError):
+            await client.responses.create(
+                model="any", input="Go on", previous_response_id=response.id, extra_headers={"x-agent-user-id": "bob"}
+            )
+        own = await client.responses.retrieve(response.id, extra_headers={"x-agent-user-id": "alice"})
+    assert own.output_text == "Hello."

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from agent_runtime.hosting import host_options, protect
-from agent_runtime.hosting.responses_rules import check_responses_request
+from agent_runtime.hosting import host_options
+from agent_runtime.hosting.responses import open_response_store, protect_responses
 from azure.ai.agentserver.invocations import InvocationAgentServerHost
-from azure.ai.agentserver.responses import ResponsesAgentServerHost
+from azure.ai.agentserver.responses import ResponsesAgentServerHost, ResponsesServerOptions
 from support_desk.desk import open_desk
 from support_desk.handbook_index import open_handbook
 
@@ -24,9 +24,15 @@ class AgUiHost(InvocationAgentServerHost, ResponsesAgentServerHost):
 
 def build_app(settings: AgUiSettings, *, transport: "httpx2.AsyncBaseTransport | None" = None) -> AgUiHost:
     """The agent's host, ready to run. `transport` replaces the network below the model client, for tests."""
-    host = AgUiHost(openapi_spec=openapi_document(), **host_options(settings))
+    store = open_response_store(settings)
+    host = AgUiHost(
+        openapi_spec=openapi_document(),
+        store=store,
+        options=ResponsesServerOptions(default_fetch_history_count=settings.max_history_items),
+        **host_options(settings),
+    )
     assistant = Assistant(settings, open_desk(settings, open_handbook(settings)), transport=transport)
     register_invocations(host, assistant)
     register_responses(host, assistant)
-    protect(host, settings, request_rules={("POST", "/responses"): check_responses_request})
+    protect_responses(host, settings, store=store)
     return host
