@@ -1,0 +1,42 @@
+"""The README's commands work as they are written."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from asyncio import to_thread
+from pathlib import Path
+
+import pytest
+from agent_runtime.testing.process import AgentProcess
+
+AGENT = Path(__file__).parents[1]
+ROOT = AGENT.parents[1]
+COMMANDS = re.findall(r"```sh\n(.*?)```", (AGENT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.skipif(not shutil.which("curl") or not shutil.which("openssl"), reason="needs curl and openssl")
+async def test_the_commands_of_the_readme_work(tmp_path: Path) -> None:
+    """In a copy of the root: another port, its own state, this interpreter."""
+    (tmp_path / "agents").symlink_to(ROOT / "agents")
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    interpreter = tmp_path / ".venv" / "bin" / "python"
+    interpreter.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    interpreter.chmod(0o755)
+    state = tmp_path / ".state"
+    async with AgentProcess("webhook_extractor", env={"AGENTSERVER_STATE_ROOT": str(state)}) as agent:
+        outputs = []
+        for command in COMMANDS:
+            done = await to_thread(
+                subprocess.run,
+                ["sh", "-ec", command.replace("8089", str(agent.port)).replace("sign standard", f"sign --url {agent.url} standard")],
+                cwd=tmp_path, capture_output=True, text=True, timeout=60, env=os.environ | {"no_proxy": "*"},
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+            outputs.append(done.stdout)
+    github, contact, direct, dead_letters = outputs
+    for output, order in ((github, "NP-10001"), (contact, "NP-10002"), (direct, "NP-10001")):
+        assert '"status":"completed"' in output
+        assert order in output
+    assert "No dead letters." in dead_letters
