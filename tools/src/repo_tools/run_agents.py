@@ -51,6 +51,8 @@ def run(agents: Sequence[Agent], *, ready_timeout: float) -> int:
     died or did not become ready, 2 when nothing could be started."""
     load_dotenv(ROOT / ".env")
     os.environ.setdefault("AGENTSERVER_STATE_ROOT", str(ROOT / ".state"))
+    # Nothing authenticates a caller on one machine, so other machines must not reach the agents.
+    os.environ.setdefault("BIND_ADDRESS", "127.0.0.1")
     try:
         # An agent reads its settings again; here they show a mistake once, not four times, and name the model.
         ports = _ports(agents, os.environ.pop("PORT", ""))
@@ -81,11 +83,11 @@ def _ports(agents: Sequence[Agent], wanted: str) -> list[int]:
 
 
 def _is_free(port: int) -> bool:
-    """Whether an agent could listen: on every address, as it will."""
+    """Whether an agent could listen."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("0.0.0.0", port))  # noqa: S104 - the address that the agents themselves listen on
+            probe.bind((os.environ["BIND_ADDRESS"], port))
         except OSError:
             return False
     return True

@@ -29,6 +29,9 @@ class AgentSettings(BaseSettings):
     """The agent's name where the platform does not give one. A subclass sets it to its folder's name."""
 
     agent_name: str = Field(default="", validation_alias="FOUNDRY_AGENT_NAME")
+    bind_address: str = Field(default="0.0.0.0", validation_alias="BIND_ADDRESS")  # noqa: S104
+    """Where to listen. The platform reaches a container from outside; the local runner sets 127.0.0.1, because nothing
+    authenticates a caller on one machine."""
     port: int = Field(default=8088, ge=1, le=65535, validation_alias="PORT")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", validation_alias="LOG_LEVEL")
     state_root: Path = Field(default=Path("~/.agentserver"), validation_alias="AGENTSERVER_STATE_ROOT")

@@ -15,7 +15,6 @@ from agent_runtime.settings import Settings, SettingsError, load_settings
 
 logger = logging.getLogger(__name__)
 
-ALL_INTERFACES = "0.0.0.0"  # noqa: S104  the platform reaches the container from outside
 _PROTOCOLS = ("invocations", "responses")
 
 
@@ -26,7 +25,7 @@ def run_agent(settings_class: type[Settings], build_app: Callable[[Settings], An
         settings = load_settings(settings_class)
         name = settings.name
         configure_logging(name, settings.log_level)
-        _check_port(name, settings.port)
+        _check_port(settings.bind_address, settings.port)
         host = build_app(settings)
     except SettingsError as error:
         _give_up(name, str(error))
@@ -40,7 +39,7 @@ def serve_agent(host: Any, settings: Settings) -> None:
     logger.info("listens on http://127.0.0.1:%d (%s)", settings.port, ", ".join(protocols(host)) or "no protocol")
     logger.info("model: %s", describe_model(settings))
     logger.info("state: %s", "Foundry state store" if settings.hosted else settings.state_directory)
-    host.run(host=ALL_INTERFACES, port=settings.port)
+    host.run(host=settings.bind_address, port=settings.port)
     logger.info("stopped")
 
 
@@ -50,11 +49,11 @@ def protocols(host: Any) -> list[str]:
     return [name for name in _PROTOCOLS if any(path.endswith(f"/{name}") for path in paths)]
 
 
-def _check_port(name: str, port: int) -> None:
+def _check_port(address: str, port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as hypercorn does
         try:
-            probe.bind((ALL_INTERFACES, port))
+            probe.bind((address, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 problem = f"port {port} is taken by another program. Stop it, or set PORT to a free port."

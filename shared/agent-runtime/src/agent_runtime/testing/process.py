@@ -177,6 +177,7 @@ class AgentProcess:
         }
         env.setdefault("AGENTSERVER_STATE_ROOT", str(self._folder / "state"))
         env["PORT"] = str(self.port)
+        env.setdefault("BIND_ADDRESS", LOOPBACK)
         env["PYTHONUNBUFFERED"] = "1"
         for name, value in extra.items():
             if value is None:
