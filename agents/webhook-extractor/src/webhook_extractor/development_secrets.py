@@ -15,12 +15,22 @@ from pydantic import SecretStr
 from webhook_extractor.settings import WebhookExtractorSettings
 
 
-def with_development_secrets(settings: WebhookExtractorSettings) -> tuple[WebhookExtractorSettings, Path | None]:
-    """The settings to run with, and the file of the development secrets if those are in use."""
+def with_development_secrets(
+    settings: WebhookExtractorSettings, *, make: bool = True
+) -> tuple[WebhookExtractorSettings, Path | None]:
+    """The settings to run with, and the file of the development secrets if those are in use.
+
+    Raises:
+        FileNotFoundError: they would be in use, are not there, and `make` is False.
+    """
     if settings.hosted or settings.github_secrets or settings.standard_webhooks_secrets:
         return settings, None
     path = settings.state_directory / "development-secrets.json"
-    values = _read(path) or _write(path)
+    values = _read(path)
+    if values is None:
+        if not make:
+            raise FileNotFoundError(f"no secret is configured, and no agent has made development secrets in {path}")
+        values = _write(path)
     found = {name: SecretStr(values[name]) for name in ("github_secret", "standard_webhooks_secret")}
     return settings.model_copy(update=found), path
 

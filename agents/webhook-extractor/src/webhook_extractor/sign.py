@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _configured_secret(source: str) -> str:
-    settings, _ = with_development_secrets(load_settings(WebhookExtractorSettings))
+    settings, _ = with_development_secrets(load_settings(WebhookExtractorSettings), make=False)
     secrets = settings.github_secrets if source == "github" else settings.standard_webhooks_secrets
     if not secrets:
         raise ValueError(f"no secret is configured for {source}: pass --secret")
