@@ -1,0 +1,45 @@
+"""The agent put together: the index of the handbook, the brain, and the host that serves it."""
+
+import logging
+from typing import TYPE_CHECKING
+
+from agent_runtime.hosting import host_options
+from agent_runtime.hosting.responses import open_response_store, protect_responses
+from agent_runtime.retrieval import FtsRetriever, build_index
+from azure.ai.agentserver.responses import ResponsesServerOptions
+
+from rag_chat.agent import HandbookAgent
+from rag_chat.caller_options import allowed_options, check_question
+from rag_chat.host import RagChatHost
+from rag_chat.sessions import NoSessionsProvider
+from rag_chat.settings import RagChatSettings
+
+if TYPE_CHECKING:
+    import httpx2
+
+logger = logging.getLogger(__name__)
+
+
+def build_app(settings: RagChatSettings, *, transport: "httpx2.AsyncBaseTransport | None" = None) -> RagChatHost:
+    """The agent's host, ready to run. `transport` replaces the network below the model client, for tests."""
+    index = settings.state_directory / "handbook.sqlite"
+    logger.info("handbook: %s", build_index(index, [settings.handbook_dir]))
+    retriever = FtsRetriever(index)
+    agent = HandbookAgent(settings, retriever, transport=transport)
+    store = open_response_store(settings)
+    host = RagChatHost(
+        agent.create,
+        options=ResponsesServerOptions(default_fetch_history_count=settings.history_items),
+        response_store=store,
+        agent_session_store_provider=NoSessionsProvider(),
+        prepare_options=allowed_options(settings.max_output_tokens),
+        **host_options(settings),
+    )
+
+    async def close() -> None:
+        await agent.aclose()
+        retriever.close()
+
+    host.shutdown_handler(close)
+    protect_responses(host, settings, store=store, request_rules={("POST", "/responses"): check_question})
+    return host
