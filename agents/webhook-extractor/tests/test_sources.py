@@ -8,11 +8,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
+from agent_runtime.hosting import BadRequest
 from standardwebhooks import Webhook
 from webhook_extractor.sources.github import GitHub
 from webhook_extractor.sources.registry import source_of
 from webhook_extractor.sources.source import DeliveryHeaders, Refused
 from webhook_extractor.sources.standard_webhooks import StandardWebhooks
+from webhook_extractor.sources.stripe import Stripe
 
 GITHUB_SECRET = "It's a Secret to Everybody"
 STANDARD_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -38,6 +40,19 @@ def standard(body: bytes, secret: str = STANDARD_SECRET, at: int = NOW, **change
         "webhook-signature": signature,
     } | {name.replace("_", "-"): value for name, value in changes.items()}
     return DeliveryHeaders({name: value for name, value in headers.items() if value is not None})
+
+
+EVENT = b'{"id": "evt_1", "type": "charge.refunded", "created": 1793440800, "data": {"object": {}}}'
+
+
+def stripe(
+    body: bytes = EVENT,
+    secret: str = "whsec_stripe",
+    at: int = NOW,
+    header: str = "{t},{v1}",  # noqa: S107
+) -> DeliveryHeaders:
+    v1 = hmac.new(secret.encode(), str(at).encode() + b"." + body, hashlib.sha256).hexdigest()
+    return DeliveryHeaders({"stripe-signature": header.format(t=f"t={at}", v1=f"v1={v1}")})
 
 
 def refused(verify: Callable[[], object]) -> str:
@@ -132,8 +147,53 @@ def test_a_clock_that_is_off_by_the_tolerance_is_accepted(at: int) -> None:
     assert StandardWebhooks([STANDARD_SECRET]).verify(standard(b"{}", at=at), b"{}", NOW).delivery_id == "msg_1"
 
 
+def test_a_stripe_signature_is_over_the_time_and_the_body_with_the_whole_secret_as_key() -> None:
+    # HMAC-SHA256 of `1614265330.{"id":"evt_test","object":"event"}` with the key `whsec_test_secret`.
+    signature = "t=1614265330,v1=fbd6bf5496b9d6310e422a2c072578f95f5eb492111ab57a5510e9cd79c1b304"
+    headers = DeliveryHeaders({"stripe-signature": signature})
+    body = b'{"id":"evt_test","object":"event"}'
+    # Verified, so it is read: it lacks what a real event has.
+    with pytest.raises(BadRequest) as problem:
+        Stripe(["whsec_test_secret"]).verify(headers, body, 1614265330)
+    assert problem.value.code == "invalid_payload"
+
+
+@pytest.mark.parametrize("header", ["{t},{v1}", "{t},v1=00,{v1}", "{t},v0=00,{v1},v1=zz", "{v1}, {t}"])
+@pytest.mark.parametrize("secrets", [["whsec_stripe"], ["whsec_old", "whsec_stripe"]])
+def test_one_valid_stripe_signature_is_enough_with_either_secret(header: str, secrets: list[str]) -> None:
+    delivery = Stripe(secrets).verify(stripe(header=header), EVENT, NOW)
+    assert (delivery.delivery_id, delivery.event) == ("evt_1", "charge.refunded")
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        (stripe(EVENT + b" "), "signature_invalid"),
+        (stripe(secret="stripe"), "signature_invalid"),
+        (stripe(header="t=1,{v1}"), "signature_invalid"),
+        (stripe(header="{t},v1=schön"), "signature_invalid"),
+        (stripe(at=NOW - 301), "timestamp_out_of_tolerance"),
+        (stripe(at=NOW + 301), "timestamp_out_of_tolerance"),
+        (stripe(header="{t},v0=00"), "signature_missing"),
+        (stripe(header="{v1}"), "signature_missing"),
+        (stripe(header=""), "signature_missing"),
+    ],
+)
+def test_stripe_refuses_what_does_not_verify(headers: DeliveryHeaders, code: str) -> None:
+    assert refused(lambda: Stripe(["whsec_stripe"]).verify(headers, EVENT, NOW)) == code
+
+
+def test_a_tampered_stripe_body_is_not_parsed() -> None:
+    assert refused(lambda: Stripe(["whsec_stripe"]).verify(stripe(b"other"), b"not JSON", NOW)) == "signature_invalid"
+
+
 def test_no_source_is_made_with_an_empty_secret() -> None:
-    for make in (lambda: GitHub([""]), lambda: StandardWebhooks([""]), lambda: StandardWebhooks(["whsec_"])):
+    for make in (
+        lambda: GitHub([""]),
+        lambda: Stripe([""]),
+        lambda: StandardWebhooks([""]),
+        lambda: StandardWebhooks(["whsec_"]),
+    ):
         with pytest.raises(ValueError, match="empty"):
             make()
 
@@ -147,8 +207,7 @@ SOURCES = (GitHub([GITHUB_SECRET]), StandardWebhooks([]))
         (["webhook-id"], "source_not_configured"),
         (["x-client-webhook-signature"], "source_not_configured"),
         (["x-github-delivery", "webhook-id"], "source_ambiguous"),
-        (["stripe-signature"], "source_unknown"),
-        (["x-client-stripe-signature"], "source_unknown"),
+        (["paypal-transmission-sig", "paypal-auth-signature"], "source_unknown"),
         (["aeg-event-type"], "source_unknown"),
         (["x-slack-signature"], "source_unknown"),
     ],

@@ -91,11 +91,11 @@ class CaseExtractor:
     async def extract(self, reading: Reading, *, received_at: float) -> CaseDraft:
         """Raises `ModelError`."""
         text = "\n\n".join(part.value for part in reading.texts)
-        extraction = await self._ask(text[:_LONGEST_TEXT])
+        extraction = await self._ask(text[:_LONGEST_TEXT]) if text else Extraction()
         return build_case(
             reading,
             extraction.model_dump(mode="json"),
-            model=self._settings.model,
+            model=self._settings.model if text else None,
             received_at=datetime.fromtimestamp(received_at, UTC),
         )
 

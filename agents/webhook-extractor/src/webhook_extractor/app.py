@@ -166,6 +166,7 @@ class Webhooks:
                 content_type=delivery.content_type,
                 body=body,
                 max_attempts=settings.max_attempts,
+                identity=delivery.identity,
             )
             default_wait = 0.0
         wait = seconds_to_wait(

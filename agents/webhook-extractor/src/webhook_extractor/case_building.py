@@ -66,7 +66,8 @@ class CaseDraft(BaseModel):
     case: SupportCase
     provenance: dict[str, Origin]
     remarks: tuple[Remark, ...] = ()
-    model: str
+    model: str | None = None
+    """None where there was no free text to read."""
 
     def with_remark(self, kind: RemarkKind, field: str, message: str) -> "CaseDraft":
         remark = Remark(kind=kind, field=field, message=message, values=(str(getattr(self.case, field)),))
@@ -137,13 +138,13 @@ class _Builder:
         return picked[0] if len(picked) == 1 and picked[0] in values else None
 
 
-def build_case(reading: Reading, extraction: dict[str, Any], *, model: str, received_at: datetime) -> CaseDraft:
+def build_case(reading: Reading, extraction: dict[str, Any], *, model: str | None, received_at: datetime) -> CaseDraft:
     """`extraction` is the model's answer, its enums checked. `received_at` holds where the payload names no time."""
     builder = _Builder(reading)
     text = "\n\n".join(part.value for part in reading.texts)
 
-    category = CaseCategory(extraction.get("category") or CaseCategory.OTHER)
-    builder.provenance["category"] = Origin(how="extracted" if extraction.get("category") else "derived")
+    category = CaseCategory(builder.stated("category", "category") or extraction.get("category") or CaseCategory.OTHER)
+    builder.provenance.setdefault("category", Origin(how="extracted" if extraction.get("category") else "derived"))
     builder.provenance["priority"] = Origin(how="derived")
     action = extraction.get("requested_action")
     if action:
@@ -159,7 +160,7 @@ def build_case(reading: Reading, extraction: dict[str, Any], *, model: str, rece
     order_id = builder.literal(
         "order_id", find_order_ids, builder.stated("order_id", "order_id", _ORDER_ID), extraction.get("order_id")
     )
-    amount = builder.literal("amount", find_amounts, None, extraction.get("amount"))
+    amount = builder.literal("amount", find_amounts, builder.stated("amount", "amount"), extraction.get("amount"))
     skus = list(dict.fromkeys(hit.value for hit in find_skus(text)))
     if skus:
         builder.provenance["skus"] = Origin(how="found")
@@ -188,6 +189,9 @@ def _summary(builder: _Builder, extracted: str | None) -> str:
     if extracted and extracted.strip():
         builder.provenance["summary"] = Origin(how="extracted")
         return " ".join(extracted.split())[:2000]
+    if builder.reading.summary:
+        builder.provenance["summary"] = Origin(how="derived")
+        return builder.reading.summary[:2000]
     part = builder.reading.texts[0]
     summary = " ".join(part.value.split())
     if len(summary) > _LONGEST_SUMMARY:

@@ -14,6 +14,8 @@ from pydantic import SecretStr
 
 from webhook_extractor.settings import WebhookExtractorSettings
 
+_SECRETS = ("github_secret", "stripe_secret", "standard_webhooks_secret")
+
 
 def with_development_secrets(
     settings: WebhookExtractorSettings, *, make: bool = True
@@ -23,7 +25,7 @@ def with_development_secrets(
     Raises:
         FileNotFoundError: they would be in use, are not there, and `make` is False.
     """
-    if settings.hosted or settings.github_secrets or settings.standard_webhooks_secrets:
+    if settings.hosted or any((settings.github_secrets, settings.stripe_secrets, settings.standard_webhooks_secrets)):
         return settings, None
     path = settings.state_directory / "development-secrets.json"
     values = _read(path)
@@ -31,7 +33,7 @@ def with_development_secrets(
         if not make:
             raise FileNotFoundError(f"no secret is configured, and no agent has made development secrets in {path}")
         values = _write(path)
-    found = {name: SecretStr(values[name]) for name in ("github_secret", "standard_webhooks_secret")}
+    found = {name: SecretStr(values[name]) for name in _SECRETS}
     return settings.model_copy(update=found), path
 
 
@@ -46,6 +48,7 @@ def _read(path: Path) -> dict[str, str] | None:
 def _write(path: Path) -> dict[str, str]:
     values = {
         "github_secret": secrets.token_urlsafe(24),
+        "stripe_secret": "whsec_" + secrets.token_urlsafe(24),
         "standard_webhooks_secret": "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode(),
     }
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -73,6 +73,8 @@ class Incoming:
     content_type: str
     body: bytes
     max_attempts: int
+    identity: bytes | None = None
+    """What must be the same when the delivery comes again; by default the body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,7 @@ class Inbox:
             DeliveryConflict: the id is taken by another body or another user.
             InboxUnavailable: it could not be stored.
         """
-        body_hash = hashlib.sha256(incoming.body).digest()
+        body_hash = hashlib.sha256(incoming.identity or incoming.body).digest()
         now = time.time()
 
         def store(db: sqlite3.Connection) -> tuple[Record, bool]:

@@ -95,7 +95,7 @@ _RECORD = {
             "additionalProperties": _inline(Origin, "validation"),
         },
         "remarks": {"type": "array", "items": _inline(Remark)},
-        "model": {"type": "string", "description": "The model that read the free text."},
+        "model": {"type": "string", "description": "The model that read the free text. Absent where there was none."},
         "error": {**_CAUSE, "description": "Why the invocation failed. Present only then."},
     },
 }
@@ -204,8 +204,9 @@ def _post_parameters(settings: WebhookExtractorSettings) -> list[dict[str, Any]]
     text = {"type": "string"}
     signed = {
         "X-Hub-Signature-256": "GitHub: sha256= and the HMAC of the raw body, in hex.",
-        "X-GitHub-Event": "GitHub: the event. `issues` is read.",
+        "X-GitHub-Event": "GitHub: the event. `issues` and `issue_comment` are read.",
         "X-GitHub-Delivery": "GitHub: the delivery's id.",
+        "Stripe-Signature": "Stripe: t and one or more v1.",
         "webhook-id": "Standard Webhooks: the message's id.",
         "webhook-timestamp": "Standard Webhooks: seconds since the epoch.",
         "webhook-signature": "Standard Webhooks: one or more of v1,<base64>, separated by spaces.",

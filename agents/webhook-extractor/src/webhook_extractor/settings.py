@@ -18,6 +18,8 @@ class WebhookExtractorSettings(SupportDeskSettings):
 
     github_secret: SecretStr | None = Field(None, validation_alias="GITHUB_WEBHOOK_SECRET")
     github_secret_next: SecretStr | None = Field(None, validation_alias="GITHUB_WEBHOOK_SECRET_NEXT")
+    stripe_secret: SecretStr | None = Field(None, validation_alias="STRIPE_WEBHOOK_SECRET")
+    stripe_secret_next: SecretStr | None = Field(None, validation_alias="STRIPE_WEBHOOK_SECRET_NEXT")
     standard_webhooks_secret: SecretStr | None = Field(None, validation_alias="STANDARD_WEBHOOKS_SECRET")
     standard_webhooks_secret_next: SecretStr | None = Field(None, validation_alias="STANDARD_WEBHOOKS_SECRET_NEXT")
     signature_tolerance_seconds: int = Field(300, ge=1, le=3600, validation_alias="SIGNATURE_TOLERANCE_SECONDS")
@@ -37,7 +39,14 @@ class WebhookExtractorSettings(SupportDeskSettings):
     record_days: float = Field(30.0, gt=0, validation_alias="RECORD_DAYS")
     """How long an ended record stays. It is the dedupe as well, so keep it beyond the senders' redelivery windows."""
 
-    @field_validator("github_secret", "github_secret_next", "standard_webhooks_secret", "standard_webhooks_secret_next")
+    @field_validator(
+        "github_secret",
+        "github_secret_next",
+        "stripe_secret",
+        "stripe_secret_next",
+        "standard_webhooks_secret",
+        "standard_webhooks_secret_next",
+    )
     @classmethod
     def _is_not_blank(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not value.get_secret_value().strip():
@@ -55,6 +64,7 @@ class WebhookExtractorSettings(SupportDeskSettings):
     def _next_has_a_first(self) -> "WebhookExtractorSettings":
         for name, first, following in (
             ("GITHUB_WEBHOOK_SECRET", self.github_secret, self.github_secret_next),
+            ("STRIPE_WEBHOOK_SECRET", self.stripe_secret, self.stripe_secret_next),
             ("STANDARD_WEBHOOKS_SECRET", self.standard_webhooks_secret, self.standard_webhooks_secret_next),
         ):
             if following is not None and first is None:
@@ -64,6 +74,10 @@ class WebhookExtractorSettings(SupportDeskSettings):
     @property
     def github_secrets(self) -> tuple[str, ...]:
         return _present(self.github_secret, self.github_secret_next)
+
+    @property
+    def stripe_secrets(self) -> tuple[str, ...]:
+        return _present(self.stripe_secret, self.stripe_secret_next)
 
     @property
     def standard_webhooks_secrets(self) -> tuple[str, ...]:

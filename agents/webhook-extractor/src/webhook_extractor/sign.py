@@ -19,7 +19,7 @@ from agent_runtime.settings import SettingsError, load_settings
 from webhook_extractor.development_secrets import with_development_secrets
 from webhook_extractor.settings import WebhookExtractorSettings, standard_webhooks_key
 
-SOURCES = ("github", "standard-webhooks")
+SOURCES = ("github", "stripe", "standard-webhooks")
 
 
 def github_headers(secret: str, body: bytes, *, delivery_id: str, event: str = "issues") -> dict[str, str]:
@@ -28,6 +28,11 @@ def github_headers(secret: str, body: bytes, *, delivery_id: str, event: str = "
         "X-GitHub-Delivery": delivery_id,
         "X-Hub-Signature-256": "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest(),
     }
+
+
+def stripe_headers(secret: str, body: bytes, *, timestamp: int) -> dict[str, str]:
+    signature = hmac.new(secret.encode(), b".".join((str(timestamp).encode(), body)), hashlib.sha256).hexdigest()
+    return {"Stripe-Signature": f"t={timestamp},v1={signature}"}
 
 
 def standard_webhooks_headers(secret: str, body: bytes, *, delivery_id: str, timestamp: int) -> dict[str, str]:
@@ -49,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         delivery_id = options.id or str(uuid.uuid4())
         if options.source == "github":
             headers = github_headers(secret, body, delivery_id=delivery_id, event=options.event)
+        elif options.source == "stripe":
+            headers = stripe_headers(secret, body, timestamp=int(time.time()))
         else:
             headers = standard_webhooks_headers(secret, body, delivery_id=delivery_id, timestamp=int(time.time()))
     except (SettingsError, OSError, ValueError) as error:
@@ -70,7 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _configured_secret(source: str) -> str:
     settings, _ = with_development_secrets(load_settings(WebhookExtractorSettings), make=False)
-    secrets = settings.github_secrets if source == "github" else settings.standard_webhooks_secrets
+    secrets = {
+        "github": settings.github_secrets,
+        "stripe": settings.stripe_secrets,
+        "standard-webhooks": settings.standard_webhooks_secrets,
+    }[source]
     if not secrets:
         raise ValueError(f"no secret is configured for {source}: pass --secret")
     return secrets[0]
@@ -86,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--secret", help="default: the agent's own, from its environment or, with nothing configured, its state folder"
     )
-    parser.add_argument("--id", help="the delivery's id; default: a new one")
+    parser.add_argument("--id", help="the delivery's id; default: a new one. Stripe's is in the payload")
     parser.add_argument("--event", default="issues", help="GitHub's event name (default: issues)")
     parser.add_argument("--url", default="http://127.0.0.1:8089", help="where the agent listens (default: %(default)s)")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""GitHub: `issues` events, signed with HMAC-SHA256 over the raw body.
+"""GitHub: `issues` and `issue_comment` events, signed with HMAC-SHA256 over the raw body.
 
 https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries. The signature covers the body only:
 the delivery id and the event name are as trustworthy as whoever relays them, so a payload must also fit its event.
@@ -49,6 +49,17 @@ class _IssuesEvent(BaseModel):
     sender: _User
 
 
+class _Comment(BaseModel):
+    body: str
+    html_url: str
+    created_at: str
+    user: _User
+
+
+class _IssueCommentEvent(_IssuesEvent):
+    comment: _Comment
+
+
 class GitHub:
     description = SourceDescription(
         name="github",
@@ -86,8 +97,10 @@ class GitHub:
     def read(self, event: str, content_type: str, body: bytes) -> Reading | Ignored:
         if event == "ping":
             return Ignored("A ping: the webhook is set up.")
+        if event == "issue_comment":
+            return self._read_comment(content_type, body)
         if event != "issues":
-            return Ignored("Only `issues` events are read.")
+            return Ignored("Only `issues` and `issue_comment` events are read.")
         refuse_other_media_types(content_type, "application/json")
         payload = checked(_IssuesEvent, parse_json_object(body))
         if payload.action != "opened":
@@ -105,4 +118,23 @@ class GitHub:
                 "reference": Stated(issue.html_url, "/issue/html_url"),
             },
             texts=tuple(texts),
+        )
+
+    @staticmethod
+    def _read_comment(content_type: str, body: bytes) -> Reading | Ignored:
+        refuse_other_media_types(content_type, "application/json")
+        payload = checked(_IssueCommentEvent, parse_json_object(body))
+        comment = payload.comment
+        if payload.action != "created" or not comment.body.strip():
+            return Ignored("Only new comments that say something become cases.")
+        return Reading(
+            channel="github",
+            stated={
+                "customer_handle": Stated(comment.user.login, "/comment/user/login"),
+                "subject": Stated(payload.issue.title, "/issue/title"),
+                "reported_at": Stated(comment.created_at, "/comment/created_at"),
+                "reference": Stated(comment.html_url, "/comment/html_url"),
+            },
+            # Not the issue itself: what it says was read when it was opened.
+            texts=(Stated(comment.body, "/comment/body"),),
         )

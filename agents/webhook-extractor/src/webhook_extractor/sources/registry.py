@@ -4,6 +4,7 @@ from webhook_extractor.settings import WebhookExtractorSettings
 from webhook_extractor.sources.github import GitHub
 from webhook_extractor.sources.source import DeliveryHeaders, Refused, Source
 from webhook_extractor.sources.standard_webhooks import StandardWebhooks
+from webhook_extractor.sources.stripe import Stripe
 
 DIRECT = "direct"
 """The name of direct calls, which have no signature and are no `Source`."""
@@ -12,6 +13,7 @@ DIRECT = "direct"
 def build_sources(settings: WebhookExtractorSettings) -> tuple[Source, ...]:
     return (
         GitHub(settings.github_secrets),
+        Stripe(settings.stripe_secrets, settings.signature_tolerance_seconds),
         StandardWebhooks(settings.standard_webhooks_secrets, settings.signature_tolerance_seconds),
     )
 

@@ -44,13 +44,17 @@ class DeliveryHeaders:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One verified request. `delivery_id` is the sender's own, the same when the sender tries again."""
+    """One verified request. `delivery_id` is the sender's own, the same when the sender tries again.
+
+    `identity` is what must be the same then; by default the body. Some senders count their attempts in it.
+    """
 
     source: str
     delivery_id: str
     event: str
     content_type: str
     body: bytes
+    identity: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +69,15 @@ class Stated:
 class Reading:
     """What a payload says. `stated` is mapped by code and never passes the model; `texts` is what people wrote.
 
-    Keys of `stated`: customer_name, customer_email, customer_handle, order_id, subject, reported_at, reference.
+    Keys of `stated`: customer_name, customer_email, customer_handle, order_id, amount (such as 129.00 EUR), subject,
+    category, reported_at, reference. A reading without texts needs `category` and `summary`, and no model is asked.
     """
 
     channel: str
     stated: Mapping[str, Stated]
     texts: tuple[Stated, ...]
+    summary: str = ""
+    """Made by the source where its payload is no one's words."""
 
 
 @dataclass(frozen=True, slots=True)
