@@ -18,6 +18,7 @@ from agent_runtime.testing.scripted_model import ScriptedModel
 from agent_runtime.testing.serving import serve
 from standardwebhooks import Webhook
 from webhook_extractor.app import build_app
+from webhook_extractor.inbox import Inbox
 from webhook_extractor.settings import WebhookExtractorSettings
 
 GITHUB_SECRET = "github secret of the tests"
@@ -145,7 +146,9 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> Serving:
     None for the model leaves it to the environment."""
 
     @asynccontextmanager
-    async def run(model: ScriptedModel | None = READS, **environment: str) -> AsyncIterator[Deliveries]:
+    async def run(
+        model: ScriptedModel | None = READS, inbox: Inbox | None = None, **environment: str
+    ) -> AsyncIterator[Deliveries]:
         defaults = {
             "GITHUB_WEBHOOK_SECRET": GITHUB_SECRET,
             "STANDARD_WEBHOOKS_SECRET": STANDARD_SECRET,
@@ -156,7 +159,7 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> Serving:
         for name, value in (defaults | environment).items():
             monkeypatch.setenv(name, value)
         settings = load_settings(WebhookExtractorSettings)
-        async with serve(build_app(settings, model_transport=model and model.transport)) as url:
+        async with serve(build_app(settings, model_transport=model and model.transport, inbox=inbox)) as url:
             deliveries = Deliveries(url)
             async with deliveries.client:
                 yield deliveries

@@ -1,13 +1,21 @@
 """The inbox: nothing accepted is lost, nothing is done twice, and every end is kept."""
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from agent_runtime.hosting import BadRequest
+from agent_runtime.settings import load_settings
+from agent_runtime.state_store import open_state_store
 from webhook_extractor.inbox import DeliveryConflict, Inbox, InboxUnavailable, Incoming, invocation_id_of
+from webhook_extractor.ledger_inbox import LedgerInbox
+from webhook_extractor.settings import WebhookExtractorSettings
+from webhook_extractor.sqlite_inbox import SqliteInbox
 
 
 def incoming(number: int = 1, body: bytes = b"{}", owner: str = "") -> Incoming:
@@ -25,12 +33,25 @@ def incoming(number: int = 1, body: bytes = b"{}", owner: str = "") -> Incoming:
 
 @asynccontextmanager
 async def opened(path: Path, *, record_seconds: float = 3600, lease_seconds: float = 60) -> AsyncIterator[Inbox]:
-    inbox = Inbox(path, record_seconds=record_seconds, lease_seconds=lease_seconds)
+    """The inbox in the file `path`; a path without a suffix names a state store instead."""
+    inbox: Inbox
+    if path.suffix:
+        inbox = SqliteInbox(path, record_seconds=record_seconds, lease_seconds=lease_seconds)
+    else:
+        kept = timedelta(seconds=record_seconds)
+        store = open_state_store(load_settings(WebhookExtractorSettings), path.name, expires_after=kept)
+        inbox = LedgerInbox(store, lease_seconds=lease_seconds)
     await inbox.open()
     try:
         yield inbox
     finally:
         await inbox.close()
+
+
+@pytest.fixture(params=["inbox.sqlite", "deliveries"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """One for each kind of inbox."""
+    return tmp_path / str(request.param)
 
 
 async def test_what_was_accepted_is_in_the_file_by_the_time_the_caller_knows(tmp_path: Path) -> None:
@@ -44,28 +65,28 @@ async def test_what_was_accepted_is_in_the_file_by_the_time_the_caller_knows(tmp
         assert new
 
 
-async def test_the_same_delivery_is_stored_once_in_sequence_at_once_and_after_a_restart(tmp_path: Path) -> None:
-    async with opened(tmp_path / "inbox.sqlite") as inbox:
+async def test_the_same_delivery_is_stored_once_in_sequence_at_once_and_after_a_restart(place: Path) -> None:
+    async with opened(place) as inbox:
         answers = await asyncio.gather(*(inbox.accept(incoming()) for _ in range(50)))
         assert sum(new for _, new in answers) == 1
         assert len({record.id for record, _ in answers}) == 1
-    async with opened(tmp_path / "inbox.sqlite") as inbox:
+    async with opened(place) as inbox:
         assert (await inbox.accept(incoming()))[1] is False
 
 
 @pytest.mark.parametrize("other", [incoming(body=b"{ }"), incoming(owner="bob")])
 async def test_the_same_id_with_another_body_or_user_is_a_conflict_and_changes_nothing(
-    tmp_path: Path, other: Incoming
+    place: Path, other: Incoming
 ) -> None:
-    async with opened(tmp_path / "inbox.sqlite") as inbox:
+    async with opened(place) as inbox:
         first, _ = await inbox.accept(incoming())
         with pytest.raises(DeliveryConflict):
             await inbox.accept(other)
         assert await inbox.get(first.id) == first
 
 
-async def test_one_refused_operation_does_not_spoil_those_of_the_same_commit(tmp_path: Path) -> None:
-    async with opened(tmp_path / "inbox.sqlite") as inbox:
+async def test_one_refused_operation_does_not_spoil_those_of_the_same_commit(place: Path) -> None:
+    async with opened(place) as inbox:
         await inbox.accept(incoming())
         answers = await asyncio.gather(
             inbox.accept(incoming(2)), inbox.accept(incoming(1, b"other")), inbox.accept(incoming(3)),
@@ -74,8 +95,8 @@ async def test_one_refused_operation_does_not_spoil_those_of_the_same_commit(tmp
         assert [type(answer) for answer in answers] == [tuple, DeliveryConflict, tuple]
 
 
-async def test_each_delivery_is_handed_out_once_however_many_ask(tmp_path: Path) -> None:
-    async with opened(tmp_path / "inbox.sqlite") as one, opened(tmp_path / "inbox.sqlite") as two:
+async def test_each_delivery_is_handed_out_once_however_many_ask(place: Path) -> None:
+    async with opened(place) as one, opened(place) as two:
         for number in range(20):
             await one.accept(incoming(number))
         claimed = await asyncio.gather(*(inbox.claim("c", 3) for inbox in (one, two) for _ in range(6)))
@@ -87,7 +108,7 @@ async def test_what_a_killed_process_left_busy_is_queued_again_at_start_and_the_
     async with opened(tmp_path / "inbox.sqlite") as inbox:
         await inbox.accept(incoming())
         await inbox.claim("gone", 1)
-    inbox = Inbox(tmp_path / "inbox.sqlite", record_seconds=60, lease_seconds=60)
+    inbox = SqliteInbox(tmp_path / "inbox.sqlite", record_seconds=60, lease_seconds=60)
     assert await inbox.open() == 1
     (record,) = await inbox.claim("here", 1)
     assert record.attempts == 2
@@ -98,15 +119,15 @@ async def test_a_second_process_leaves_alone_what_the_first_one_works_on(tmp_pat
     async with opened(tmp_path / "inbox.sqlite") as first:
         await first.accept(incoming())
         (record,) = await first.claim("first", 1)
-        second = Inbox(tmp_path / "inbox.sqlite", record_seconds=60, lease_seconds=60)
+        second = SqliteInbox(tmp_path / "inbox.sqlite", record_seconds=60, lease_seconds=60)
         assert await second.open() == 0
         assert await second.claim("second", 1) == []
         await second.close()
         assert await first.finish(record, "{}")
 
 
-async def test_an_expired_lease_is_taken_over_and_the_late_first_holder_changes_nothing(tmp_path: Path) -> None:
-    async with opened(tmp_path / "inbox.sqlite", lease_seconds=0) as inbox:
+async def test_an_expired_lease_is_taken_over_and_the_late_first_holder_changes_nothing(place: Path) -> None:
+    async with opened(place, lease_seconds=0) as inbox:
         await inbox.accept(incoming())
         (late,) = await inbox.claim("late", 1)
         await inbox.sweep()
@@ -118,8 +139,8 @@ async def test_an_expired_lease_is_taken_over_and_the_late_first_holder_changes_
         assert (record.state, record.result) == ("done", '"current"')
 
 
-async def test_a_retry_waits_for_its_time(tmp_path: Path) -> None:
-    async with opened(tmp_path / "inbox.sqlite") as inbox:
+async def test_a_retry_waits_for_its_time(place: Path) -> None:
+    async with opened(place) as inbox:
         await inbox.accept(incoming())
         (record,) = await inbox.claim("c", 1)
         await inbox.retry(record, 100, "model_unavailable", "…")
@@ -129,8 +150,8 @@ async def test_a_retry_waits_for_its_time(tmp_path: Path) -> None:
         assert 95 < due <= 100
 
 
-async def test_a_dead_letter_keeps_its_cause_and_can_be_replayed_with_all_attempts(tmp_path: Path) -> None:
-    async with opened(tmp_path / "inbox.sqlite") as inbox:
+async def test_a_dead_letter_keeps_its_cause_and_can_be_replayed_with_all_attempts(place: Path) -> None:
+    async with opened(place) as inbox:
         await inbox.accept(incoming())
         (record,) = await inbox.claim("c", 1)
         await inbox.bury(record, "model_misconfigured", "…")
@@ -143,8 +164,8 @@ async def test_a_dead_letter_keeps_its_cause_and_can_be_replayed_with_all_attemp
         assert again.attempts == 1
 
 
-async def test_cancelling_is_refused_once_the_side_effect_may_have_begun(tmp_path: Path) -> None:
-    async with opened(tmp_path / "inbox.sqlite") as inbox:
+async def test_cancelling_is_refused_once_the_side_effect_may_have_begun(place: Path) -> None:
+    async with opened(place) as inbox:
         await inbox.accept(incoming(1))
         await inbox.accept(incoming(2))
         claimed = await inbox.claim("c", 2)
@@ -168,9 +189,9 @@ async def test_ended_records_expire_and_open_ones_do_not(tmp_path: Path) -> None
         assert (await inbox.accept(incoming(int(record.delivery_id), b"another body")))[1] is True
 
 
-async def test_a_waiting_caller_learns_of_the_end_from_its_own_and_from_another_process(tmp_path: Path) -> None:
+async def test_a_waiting_caller_learns_of_the_end_from_its_own_and_from_another_process(place: Path) -> None:
     stop = asyncio.Event()
-    async with opened(tmp_path / "inbox.sqlite") as inbox, opened(tmp_path / "inbox.sqlite") as other:
+    async with opened(place) as inbox, opened(place) as other:
         for worker in (inbox, other):
             number = 1 if worker is inbox else 2
             record, _ = await inbox.accept(incoming(number))
@@ -182,9 +203,9 @@ async def test_a_waiting_caller_learns_of_the_end_from_its_own_and_from_another_
             assert ended.state == "done"
 
 
-async def test_waiting_ends_when_the_process_is_about_to_stop(tmp_path: Path) -> None:
+async def test_waiting_ends_when_the_process_is_about_to_stop(place: Path) -> None:
     stop = asyncio.Event()
-    async with opened(tmp_path / "inbox.sqlite") as inbox:
+    async with opened(place) as inbox:
         record, _ = await inbox.accept(incoming())
         waiting = asyncio.create_task(inbox.wait_for_end(record.id, 60, stop))
         stop.set()
@@ -193,7 +214,7 @@ async def test_waiting_ends_when_the_process_is_about_to_stop(tmp_path: Path) ->
 
 async def test_a_file_that_cannot_be_written_accepts_nothing_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "inbox.sqlite").write_bytes(b"this is no database, and long enough to be noticed" * 100)
-    inbox = Inbox(tmp_path / "inbox.sqlite", record_seconds=60, lease_seconds=60)
+    inbox = SqliteInbox(tmp_path / "inbox.sqlite", record_seconds=60, lease_seconds=60)
     with pytest.raises(InboxUnavailable):
         await inbox.open()
     await inbox.close()
@@ -203,7 +224,38 @@ async def test_a_look_from_outside_takes_nothing_back(tmp_path: Path) -> None:
     async with opened(tmp_path / "inbox.sqlite") as inbox:
         await inbox.accept(incoming())
         await inbox.claim("c", 1)
-    outside = Inbox(tmp_path / "inbox.sqlite", record_seconds=60, lease_seconds=60)
+    outside = SqliteInbox(tmp_path / "inbox.sqlite", record_seconds=60, lease_seconds=60)
     assert await outside.open(to_work=False) == 0
     assert await outside.counts() == {"busy": 1}
     await outside.close()
+
+
+async def test_ended_records_of_the_ledger_expire_with_their_store(tmp_path: Path) -> None:
+    async with opened(tmp_path / "short", record_seconds=0.3) as inbox:
+        await inbox.accept(incoming())
+        (record,) = await inbox.claim("c", 1)
+        await inbox.finish(record, "{}")
+        for _ in range(100):
+            if await inbox.get(record.id) is None:
+                break
+            await asyncio.sleep(0.02)
+        assert (await inbox.accept(incoming(1, b"another body")))[1] is True
+
+
+async def test_two_sandboxes_share_one_ledger(tmp_path: Path) -> None:
+    async with opened(tmp_path / "shared") as one, opened(tmp_path / "shared") as two:
+        answers = await asyncio.gather(*(inbox.accept(incoming()) for inbox in (one, two) for _ in range(10)))
+        assert sum(new for _, new in answers) == 1
+        (record,) = await two.claim("two", 1)
+        assert await one.claim("one", 1) == []
+        await two.finish(record, '{"a": 1}')
+        seen = await one.get(record.id)
+        assert seen is not None
+        assert (seen.state, seen.result) == ("done", '{"a": 1}')
+
+
+async def test_a_payload_too_large_for_the_ledger_is_refused_and_not_cut(tmp_path: Path) -> None:
+    async with opened(tmp_path / "large") as inbox:
+        with pytest.raises(BadRequest) as refusal:
+            await inbox.accept(incoming(body=os.urandom(900_000)))
+        assert refusal.value.status == 413

@@ -47,9 +47,9 @@ EVENT = b'{"id": "evt_1", "type": "charge.refunded", "created": 1793440800, "dat
 
 def stripe(
     body: bytes = EVENT,
-    secret: str = "whsec_stripe",
+    secret: str = "whsec_stripe",  # noqa: S107
     at: int = NOW,
-    header: str = "{t},{v1}",  # noqa: S107
+    header: str = "{t},{v1}",
 ) -> DeliveryHeaders:
     v1 = hmac.new(secret.encode(), str(at).encode() + b"." + body, hashlib.sha256).hexdigest()
     return DeliveryHeaders({"stripe-signature": header.format(t=f"t={at}", v1=f"v1={v1}")})

@@ -36,6 +36,7 @@ from webhook_extractor.inbox import (
     invocation_id_of,
 )
 from webhook_extractor.invocation_ids import InvocationIds, answer_with_id
+from webhook_extractor.open_inbox import open_inbox
 from webhook_extractor.openapi import openapi_document
 from webhook_extractor.processing import Retries, Worker
 from webhook_extractor.settings import WebhookExtractorSettings
@@ -52,12 +53,16 @@ _ABOUT_THE_CASE = {"provenance", "remarks", "model"}
 
 
 def build_app(
-    settings: WebhookExtractorSettings, *, model_transport: httpx2.AsyncBaseTransport | None = None
+    settings: WebhookExtractorSettings,
+    *,
+    model_transport: httpx2.AsyncBaseTransport | None = None,
+    inbox: Inbox | None = None,
 ) -> InvocationAgentServerHost:
-    """The host, ready to serve. Files are opened when it starts. `model_transport` carries model calls in tests."""
+    """The host, ready to serve. Files are opened when it starts. Tests bring their own model and inbox."""
     settings, development_secrets = with_development_secrets(settings)
     host = InvocationAgentServerHost(openapi_spec=openapi_document(settings), **host_options(settings))
-    webhooks = Webhooks(settings, CaseExtractor(settings, transport=model_transport), CaseOpening(settings))
+    extractor = CaseExtractor(settings, transport=model_transport)
+    webhooks = Webhooks(settings, inbox or open_inbox(settings), extractor, CaseOpening(settings))
     host.invoke_handler(webhooks.accept)
     host.get_invocation_handler(webhooks.show)
     host.cancel_invocation_handler(webhooks.cancel)
@@ -86,17 +91,15 @@ def build_app(
 class Webhooks:
     """The handlers of one host, with the inbox and the worker behind them."""
 
-    def __init__(self, settings: WebhookExtractorSettings, extractor: CaseExtractor, opening: CaseOpening) -> None:
+    def __init__(
+        self, settings: WebhookExtractorSettings, inbox: Inbox, extractor: CaseExtractor, opening: CaseOpening
+    ) -> None:
         self.sources = build_sources(settings)
         self._settings = settings
         self._extractor = extractor
         self._opening = opening
         self._by_name = {source.description.name: source for source in self.sources}
-        self._inbox = Inbox(
-            settings.inbox_file,
-            record_seconds=settings.record_days * 86_400,
-            lease_seconds=settings.lease_seconds,
-        )
+        self._inbox = inbox
         self._worker: Worker | None = None
         self._stopping = asyncio.Event()
 
@@ -110,6 +113,7 @@ class Webhooks:
             self._extract,
             self._open_case,
             jobs=self._settings.workers,
+            sweep_seconds=self._settings.sweep_seconds,
             job_seconds=self._settings.job_timeout_seconds,
             retries=Retries(self._settings.first_retry_seconds, self._settings.longest_retry_seconds),
         )

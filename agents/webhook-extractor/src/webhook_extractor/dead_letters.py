@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 
 from agent_runtime.settings import SettingsError, load_settings
 
-from webhook_extractor.inbox import Inbox, InboxUnavailable, Record
+from webhook_extractor.inbox import InboxUnavailable, Record
+from webhook_extractor.open_inbox import open_inbox
 from webhook_extractor.settings import WebhookExtractorSettings
 
 
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("replay needs an ID, or --all")
     try:
         settings = load_settings(WebhookExtractorSettings)
-        if not settings.inbox_file.exists():
+        if not settings.hosted and not settings.inbox_file.exists():
             print(
                 f"dead_letters: no inbox at {settings.inbox_file}; is AGENTSERVER_STATE_ROOT the agent's?",
                 file=sys.stderr,
@@ -37,9 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _run(settings: WebhookExtractorSettings, options: argparse.Namespace) -> int:
-    inbox = Inbox(
-        settings.inbox_file, record_seconds=settings.record_days * 86_400, lease_seconds=settings.lease_seconds
-    )
+    inbox = open_inbox(settings)
     await inbox.open(to_work=False)
     try:
         if options.command == "list":

@@ -20,8 +20,6 @@ from webhook_extractor.inbox import Inbox, InboxUnavailable, Record
 
 logger = logging.getLogger(__name__)
 
-_SECONDS_BETWEEN_SWEEPS = 2.0
-"""How late work is noticed that another process queued: a replayed dead letter, an expired lease."""
 _BACKOFF = 4.0
 
 Extract = Callable[[Record], Awaitable[str]]
@@ -51,13 +49,22 @@ class Retries:
 
 class Worker:
     def __init__(
-        self, inbox: Inbox, extract: Extract, settle: Settle, *, jobs: int, job_seconds: float, retries: Retries
+        self,
+        inbox: Inbox,
+        extract: Extract,
+        settle: Settle,
+        *,
+        jobs: int,
+        job_seconds: float,
+        sweep_seconds: float,
+        retries: Retries,
     ) -> None:
         self._inbox = inbox
         self._extract = extract
         self._settle = settle
         self._limit = jobs
         self._job_seconds = job_seconds
+        self._sweep_seconds = sweep_seconds
         self._retries = retries
         self._claim = secrets.token_hex(8)
         self._wake = asyncio.Event()
@@ -87,11 +94,11 @@ class Worker:
         next_sweep = 0.0
         while True:
             self._wake.clear()
-            pause = _SECONDS_BETWEEN_SWEEPS
+            pause = self._sweep_seconds
             try:
                 if time.monotonic() >= next_sweep:
                     await self._inbox.sweep()
-                    next_sweep = time.monotonic() + _SECONDS_BETWEEN_SWEEPS
+                    next_sweep = time.monotonic() + self._sweep_seconds
                 if await self._fill():
                     due = await self._inbox.seconds_until_due()
                     pause = pause if due is None else min(pause, due)

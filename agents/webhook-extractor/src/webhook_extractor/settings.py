@@ -88,6 +88,11 @@ class WebhookExtractorSettings(SupportDeskSettings):
         return self.state_directory / "inbox.sqlite"
 
     @property
+    def sweep_seconds(self) -> float:
+        """How late work is noticed that another process queued: a replayed dead letter, an expired lease."""
+        return 60.0 if self.hosted else 2.0
+
+    @property
     def lease_seconds(self) -> float:
         """After this long, whoever holds a delivery is taken to be dead."""
         return self.job_timeout_seconds + 30.0
