@@ -3,7 +3,6 @@
 import asyncio
 import json
 import time
-import uuid
 from typing import Any
 
 import openai
@@ -55,6 +54,7 @@ async def test_the_body_and_a_later_get_hold_the_citations(agent: Any, cited: Sc
     assert answer(response) == (TEXT, [CITATION])
     assert answer(stored) == (TEXT, [CITATION])
     assert response.usage.total_tokens > 0
+    assert response.model == "offline-extractive"  # what is configured, though a script stands in for it here
 
 
 async def test_every_form_of_a_stream_holds_the_citations(agent: Any, cited: ScriptedModel) -> None:
@@ -179,15 +179,16 @@ async def test_a_turn_follows_the_response_it_names(agent: Any, model: ScriptedM
     model.enqueue("First.", "Second.", "Third.")
     async with agent() as ask:
         first = await ask.responses.create(input="One?")
-        await ask.responses.create(input="Two?", previous_response_id=first.id)
+        second = await ask.responses.create(input="Two?", previous_response_id=first.id)
         fork = await ask.responses.create(input="Three?", previous_response_id=first.id)
     said = [[m.text for m in request.messages if m.role in ("user", "assistant")] for request in model.requests]
     assert said[1] == ["One?", "First.", "Two?"]
     assert said[2] == ["One?", "First.", "Three?"]
+    assert second.previous_response_id == first.id
     assert fork.output_text == "Third."
 
 
-@pytest.mark.parametrize("conversation", [str(uuid.uuid4()), "conv_abc"])
+@pytest.mark.parametrize("conversation", ["6d5eaf31-278c-436d-89b4-4d6b96b7dcf2", "conv_abc"])
 async def test_a_turn_follows_its_conversation(agent: Any, model: ScriptedModel, conversation: str) -> None:
     model.enqueue("First.", "Second.")
     async with agent() as ask:

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 def build_app(settings: RagChatSettings, *, transport: "httpx2.AsyncBaseTransport | None" = None) -> RagChatHost:
     """The agent's host, ready to run. `transport` replaces the network below the model client, for tests."""
+    if settings.log_level == "info":
+        logging.getLogger("agent_framework").setLevel(logging.WARNING)  # three lines for each call of a tool
     index = settings.state_directory / "handbook.sqlite"
     logger.info("handbook: %s", build_index(index, [settings.handbook_dir]))
     retriever = FtsRetriever(index)
@@ -29,6 +31,7 @@ def build_app(settings: RagChatSettings, *, transport: "httpx2.AsyncBaseTranspor
     store = open_response_store(settings)
     host = RagChatHost(
         agent.create,
+        model=settings.model,
         options=ResponsesServerOptions(default_fetch_history_count=settings.history_items),
         response_store=store,
         agent_session_store_provider=NoSessionsProvider(),

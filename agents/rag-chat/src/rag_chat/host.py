@@ -13,14 +13,18 @@ from azure.ai.agentserver.responses import ResponseContext
 
 from rag_chat.cited_events import Event, with_citations
 from rag_chat.ended_events import with_true_endings
+from rag_chat.request_fields import with_request_fields
 from rag_chat.turn import begin_turn
 
 Shutdown = Callable[[], Awaitable[None]]
 
 
 class RagChatHost(ResponsesHostServer):
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    """`model` is the name that responses give for what answered; all else is for `ResponsesHostServer`."""
+
+    def __init__(self, *arguments: Any, model: str, **options: Any) -> None:
         self._at_shutdown: list[Shutdown] = []
+        self._model = model
         super().__init__(*arguments, **options)
 
     def shutdown_handler(self, fn: Shutdown) -> Shutdown:
@@ -42,8 +46,9 @@ class RagChatHost(ResponsesHostServer):
             turn = begin_turn()
             turn.recall(await context.get_history())
             events: AsyncGenerator[Event, None] = fn(request, context, cancellation_signal)
+            shown = with_true_endings(with_citations(events, turn), turn, stopping=context.shutdown)
             try:
-                async for event in with_true_endings(with_citations(events, turn), turn, stopping=context.shutdown):
+                async for event in with_request_fields(shown, request, self._model):
                     yield event
             finally:
                 await events.aclose()
