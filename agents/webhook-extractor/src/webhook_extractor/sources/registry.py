@@ -1,5 +1,7 @@
 """The sources in use, and which of them a request belongs to. A new source is one module and one line here."""
 
+from collections.abc import Callable
+
 from webhook_extractor.settings import WebhookExtractorSettings
 from webhook_extractor.sources.github import GitHub
 from webhook_extractor.sources.source import DeliveryHeaders, Refused, Source
@@ -10,12 +12,15 @@ DIRECT = "direct"
 """The name of direct calls, which have no signature and are no `Source`."""
 
 
+SOURCES: tuple[Callable[[WebhookExtractorSettings], Source], ...] = (
+    lambda settings: GitHub(settings.github_secrets),
+    lambda settings: Stripe(settings.stripe_secrets, settings.signature_tolerance_seconds),
+    lambda settings: StandardWebhooks(settings.standard_webhooks_secrets, settings.signature_tolerance_seconds),
+)
+
+
 def build_sources(settings: WebhookExtractorSettings) -> tuple[Source, ...]:
-    return (
-        GitHub(settings.github_secrets),
-        Stripe(settings.stripe_secrets, settings.signature_tolerance_seconds),
-        StandardWebhooks(settings.standard_webhooks_secrets, settings.signature_tolerance_seconds),
-    )
+    return tuple(make(settings) for make in SOURCES)
 
 
 def source_of(headers: DeliveryHeaders, sources: tuple[Source, ...]) -> Source | None:
