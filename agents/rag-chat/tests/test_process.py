@@ -1,13 +1,15 @@
 """The agent as its users start it: a process, its start, its memory, its end."""
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from agent_runtime.testing import AgentProcess, Hang, ScriptedModel
-from openai import AsyncOpenAI
+from openai import APIError, AsyncOpenAI
 
 
 def client(url: str) -> AsyncOpenAI:
@@ -57,23 +59,28 @@ async def test_it_starts_with_a_few_plain_lines_and_idles_in_little_memory(handb
 @pytest.mark.parametrize("background", [True, False])
 async def test_an_answer_that_a_shutdown_cuts_is_failed_and_keeps_its_text(handbook: Path, background: bool) -> None:
     model = ScriptedModel()
-    model.enqueue(Hang(after=4, reply="These words come before the end. These words come after it, never."))
+    model.enqueue(Hang(after=2, reply="These words come before the end, and " * 50 + "never."))
+    seen: list[Any] = []
+    text_came = asyncio.Event()
+
+    async def read(stream: Any) -> None:
+        with contextlib.suppress(httpx2.TransportError, APIError):  # the connection may end with the process
+            async for event in stream:
+                seen.append(event)
+                if event.type == "response.output_text.delta":
+                    text_came.set()
+
     async with model.serve() as base_url:
         env = {"OPENAI_BASE_URL": base_url, "MODEL_NAME": "m", "AGENTSERVER_GRACEFUL_SHUTDOWN_TIMEOUT_SECONDS": "3"}
         process = AgentProcess("rag_chat", env=env)
         async with process, client(process.url) as ask:
-            if background:
-                response_id = (await ask.responses.create(input="Hello?", background=True)).id
-                asking = None
-            else:
-                asking = asyncio.create_task(ask.responses.create(input="Hello?"))
-            await asyncio.wait_for(model.hanging.wait(), 10)
-            await asyncio.sleep(0.2)  # the pieces before the pause reach the host
-            await process.terminate()
-            if asking is not None:
-                response_id = (await asking).id
+            stream = await ask.responses.create(input="Hello?", background=background, stream=True)
+            reading = asyncio.create_task(read(stream))
+            await asyncio.wait_for(text_came.wait(), 10)
+            assert await process.terminate() == 0
+            await asyncio.wait_for(reading, 10)
         async with process, client(process.url) as ask:
-            stored = await ask.responses.retrieve(response_id)
+            stored = await ask.responses.retrieve(seen[0].response.id)
     assert (stored.status, stored.error.code) == ("failed", "server_shutdown")
-    assert stored.output_text.startswith("These")
+    assert stored.output_text.startswith("These words")
     assert "never" not in stored.output_text
