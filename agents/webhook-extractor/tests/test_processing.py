@@ -2,14 +2,18 @@
 
 import asyncio
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from agent_runtime.model_exchange import ModelRequest
+from agent_runtime.settings import load_settings
 from agent_runtime.testing.scripted_model import CutStream, Failure, Garbage, Hang, ScriptedModel, Step
 from agent_runtime.testing.serving import free_port
 from webhook_extractor import dead_letters
+from webhook_extractor.settings import WebhookExtractorSettings
 
 
 @pytest.mark.parametrize(
@@ -109,6 +113,25 @@ async def test_what_has_ended_cannot_be_cancelled_and_says_so(agent: Any) -> Non
         answer = await deliveries.client.post(f"/invocations/{done['invocation_id']}/cancel")
         assert (answer.status_code, answer.json()["error"]["code"]) == (409, "not_cancellable")
         assert "completed" in answer.json()["error"]["message"]
+
+
+async def test_a_crash_between_the_side_effect_and_its_note_opens_the_same_case_and_asks_no_model_again(
+    agent: Any,
+) -> None:
+    async with agent() as deliveries:
+        first = (await deliveries.github(prefer="wait=20")).json()
+    settings = load_settings(WebhookExtractorSettings)
+    # What such a crash leaves behind.
+    with closing(sqlite3.connect(settings.inbox_file)) as db:
+        db.execute("UPDATE deliveries SET state = 'busy', result = NULL, ended_at = NULL, expires_at = NULL")
+        db.commit()
+    asked = ScriptedModel()
+    async with agent(asked) as deliveries:
+        again = await deliveries.ended(first["invocation_id"])
+        assert again["case_file"] == first["case_file"]
+        assert (again["status"], again["attempts"], asked.requests) == ("completed", 2, [])
+    with closing(sqlite3.connect(settings.state_root / "state" / "support-desk.sqlite")) as db:
+        assert db.execute("SELECT count(*) FROM items WHERE key LIKE 'case/%'").fetchone() == (1,)
 
 
 async def test_an_order_that_the_desk_does_not_know_is_reported_and_the_case_is_opened(agent: Any, issue: Any) -> None:
