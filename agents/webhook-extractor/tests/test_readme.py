@@ -28,15 +28,16 @@ async def test_the_commands_of_the_readme_work(tmp_path: Path) -> None:
     async with AgentProcess("webhook_extractor", env={"AGENTSERVER_STATE_ROOT": str(state)}) as agent:
         outputs = []
         for command in COMMANDS:
+            here = command.replace("8089", str(agent.port)).replace(".sign ", f".sign --url {agent.url} ")
             done = await to_thread(
                 subprocess.run,
-                ["sh", "-ec", command.replace("8089", str(agent.port)).replace("sign standard", f"sign --url {agent.url} standard")],
+                ["sh", "-ec", here],
                 cwd=tmp_path, capture_output=True, text=True, timeout=60, env=os.environ | {"no_proxy": "*"},
             )  # fmt: skip
             assert done.returncode == 0, done.stderr
             outputs.append(done.stdout)
-    github, contact, direct, dead_letters = outputs
-    for output, order in ((github, "NP-10001"), (contact, "NP-10002"), (direct, "NP-10001")):
+    github, contact, stripe, direct, dead_letters = outputs
+    for output, order in ((github, "NP-10001"), (contact, "NP-10002"), (stripe, "NP-10001"), (direct, "NP-10001")):
         assert '"status":"completed"' in output
         assert order in output
     assert "No dead letters." in dead_letters
