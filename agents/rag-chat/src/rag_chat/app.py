@@ -1,12 +1,11 @@
 """The agent put together: the index of the handbook, the brain, and the host that serves it."""
 
-import logging
 from typing import TYPE_CHECKING
 
 from agent_runtime.hosting import host_options
 from agent_runtime.hosting.responses import open_response_store, protect_responses
-from agent_runtime.retrieval import FtsRetriever, build_index
 from azure.ai.agentserver.responses import ResponsesServerOptions
+from support_desk.handbook_index import open_handbook
 
 from rag_chat.agent import HandbookAgent
 from rag_chat.caller_options import allowed_options, check_question
@@ -17,16 +16,12 @@ from rag_chat.settings import RagChatSettings
 if TYPE_CHECKING:
     import httpx2
 
-logger = logging.getLogger(__name__)
-
 
 def build_app(settings: RagChatSettings, *, transport: "httpx2.AsyncBaseTransport | None" = None) -> RagChatHost:
     """The agent's host, ready to run. `transport` replaces the network below the model client, for tests."""
     if settings.log_level == "info":
         logging.getLogger("agent_framework").setLevel(logging.WARNING)  # three lines for each call of a tool
-    index = settings.state_directory / "handbook.sqlite"
-    logger.info("handbook: %s", build_index(index, [settings.handbook_dir]))
-    retriever = FtsRetriever(index)
+    retriever = open_handbook(settings)
     agent = HandbookAgent(settings, retriever, transport=transport)
     store = open_response_store(settings)
     host = RagChatHost(
