@@ -1,5 +1,6 @@
 """The agent put together: the index of the handbook, the brain, and the host that serves it."""
 
+import logging
 from typing import TYPE_CHECKING
 
 from agent_runtime.hosting import host_options
