@@ -1,0 +1,313 @@
+"""Answers that are quotations: the sentences of the given passages that a question is about, or a plain refusal.
+
+Sentences are weighed by the words that they share with the question, rare words first. A question whose telling words
+are not there is refused rather than answered beside the point. What was given is read by `sources`.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .sentences import Unit, split_sentences, split_units
+from .sources import Passage, Sources, record_lines
+from .tokens import content_words, has_stem, same_stem, stem, stem_set, word_pairs, words
+
+_ORDER_TO_ASSISTANT = re.compile(
+    r"\b(?:ignore|disregard|forget|override|bypass)\b.{0,40}\b(?:instruction|prompt|rule|previous|above|earlier|prior|guideline)"
+    r"|\bsystem prompt\b|\byou are now\b|\bas an? (?:ai|assistant|language model)\b|\bdeveloper mode\b"
+    r"|\b(?:assistants?|ai|chatbots?|bots?|models?)\b[^.]{0,30}\b(?:must|should|shall|have to|please)\b"
+    r"|\b(?:reveal|print|repeat|output)\b.{0,30}\b(?:your|the) (?:instruction|prompt|secret|password|key)"
+    r"|\b(?:tell|inform|assure) the (?:user|reader)\b|\bdo not tell the user\b"
+    r"|^\s*(?:system|assistant)\s*:|\b(?:respond|reply|answer) (?:only )?with\b|<\|?\w+\|?>",
+    re.IGNORECASE,
+)
+_NUMBER_WORD = (
+    r"(?:\d[\d.,]*|one|two|three|four|five|six|seven|eight|nine|ten|twelve|fourteen|twenty|thirty|sixty|ninety|half)"
+)
+_DURATION = re.compile(
+    rf"\b{_NUMBER_WORD}[ -](?:\w+[ -])?(?:second|minute|hour|day|night|week|month|year)s?\b|\b(?:same|next) (?:\w+ )?day\b"
+    r"|\b(?:immediately|at once|lifetime|overnight)\b",
+    re.IGNORECASE,
+)
+_MONEY = re.compile(
+    r"(?:[€$£¥]\s?\d|\d\s?(?:[€$£¥%]|percent\b|(?:[A-Z]{3})\b)|\b[A-Z]{3}\s?\d"
+    rf"|\b{_NUMBER_WORD} (?:euros?|dollars?|pounds?|cents?|percent)\b|\bfree\b|\bno (?:charge|cost|fee)\b)"
+)
+_TIME = re.compile(
+    r"\b\d{1,2}[:.]\d{2}\b|\b\d{1,2}\s?(?:am|pm)\b|\b(?:mon|tues|wednes|thurs|fri|satur|sun)days?\b|\b\d{4}-\d{2}-\d{2}\b"
+    r"|\b(?:january|february|march|april|may|june|july|august|september|october|november|december)\b"
+    r"|\b(?:noon|midnight|morning|evening|weekdays?|weekends?)\b",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(rf"\b{_NUMBER_WORD}\b", re.IGNORECASE)
+
+# Words that ask for a kind of answer: a sentence that has such an answer need not have the word.
+_KINDS: tuple[tuple[re.Pattern[str], re.Pattern[str], frozenset[str]], ...] = (
+    (
+        re.compile(r"\bhow (?:long|soon|quick\w*|fast|late|early|old)\b|\bdeadline\b|\bhow many (?:\w+ )?(?:days|hours|weeks|months|years|minutes)\b", re.I),  # noqa: E501 - one pattern reads best whole
+        _DURATION,
+        frozenset({"long", "soon", "quick", "fast", "late", "time", "deadline", "period", "dai", "day", "week", "month", "hour", "year", "minut", "last"}),  # noqa: E501 - one list of words
+    ),
+    (
+        re.compile(r"\bhow much\b|\bcosts?\b|\bprices?\b|\bfees?\b|\bcharges?\b|\bpay\b|\bexpensive\b|\bfree\b", re.I),
+        _MONEY,
+        frozenset({"price", "fee", "charg", "pay", "expensiv", "free", "amount", "monei"}),
+    ),
+    (
+        re.compile(r"\bwhen\b|\bwhat (?:time|day|date)\b|\bopening\b|\bhours\b", re.I),
+        re.compile(f"{_TIME.pattern}|{_DURATION.pattern}", re.I),
+        frozenset({"time", "date", "day", "dai", "hour", "open", "late", "early"}),
+    ),
+    (
+        re.compile(r"\bhow (?:many|often|far|big|heavy|large|high|tall)\b", re.I),
+        _NUMBER,
+        frozenset({"number", "often", "far", "big", "heavi", "large", "larg", "high", "tall", "maximum", "limit"}),
+    ),
+)  # fmt: skip
+
+# Everyday English for one thing; no subject's terms.
+_SYNONYMS = tuple(
+    frozenset(stem(word) for word in group.split())
+    for group in (
+        "price fee charge pay",
+        "begin start",
+        "end finish stop",
+        "buy purchase",
+        "allow permit permitted",
+        "break damage defective faulty fault",
+        "repair fix mend",
+        "quick fast soon",
+        "phone telephone call",
+        "change modify alter amend",
+        "send ship post mail dispatch",
+        "mistake error wrong",
+        "big large",
+        "help assist support",
+        "need require must",
+        "choose select pick",
+        "late delay overdue",
+        "lose lost missing",
+        "open opening",
+        "child kid",
+        "person people",
+        "abroad foreign international overseas",
+    )
+)
+_SYNONYM_CREDIT = 0.8
+_NEARBY_CREDIT = 0.6
+_REFUSE_BELOW = 0.5
+_MAX_QUOTES = 3
+_HABIT_WORDS = stem_set("hello please help thanks today now currently exactly normally usually generally detail information")
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    passage: Passage
+    unit: Unit
+    order: int
+    near: frozenset[str]
+    """Stems of the unit itself and of what it is read with."""
+    around: frozenset[str]
+    """Stems of the whole passage."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    candidate: _Candidate
+    score: float
+    coverage: float
+    covered: frozenset[str]
+
+
+def is_order_to_assistant(sentence: str) -> bool:
+    """Whether a sentence tries to steer whoever reads it instead of saying something."""
+    return bool(_ORDER_TO_ASSISTANT.search(sentence))
+
+
+def answer_from(sources: Sources, question: str) -> str:
+    """The answer that the sources hold, quoted; or one sentence that they hold none."""
+    parts: list[str] = list(dict.fromkeys(sources.errors))
+    blocks = ["\n".join(lines) for record in sources.records if (lines := record_lines(record))]
+    parts.extend(dict.fromkeys(blocks))
+    if sources.passages or (sources.searched and not blocks and not parts):
+        quotes = quote(sources.passages, question)
+        if quotes:
+            parts.append(quotes)
+        elif not parts:
+            parts.append(refusal(question))
+    return "\n\n".join(parts) or refusal(question)
+
+
+def refusal(question: str) -> str:
+    """The sentence that says that the passages hold no answer, and what was looked for."""
+    looked_for = ", ".join(_telling_words(question)[:8]) or "an answer to that"
+    return f"The passages I was given do not say this; I looked for: {looked_for}."
+
+
+def quote(passages: Iterable[Passage], question: str) -> str | None:
+    """One to three sentences of the passages, each with its citation; None when they do not answer the question."""
+    candidates = _candidates(passages)
+    wanted = _wanted(question)
+    if not candidates or not wanted:
+        return None
+    frequency = Counter(one for candidate in candidates for one in candidate.near)
+    total = len(candidates)
+
+    def weight(one: str) -> float:
+        found = max((count for other, count in frequency.items() if same_stem(one, other)), default=0)
+        # A word in every sentence still says something; one that is nowhere is not worth more than a rare one.
+        return wanted[one] * (0.4 + math.log(1 + total / max(found, 1)))
+
+    weights = {one: weight(one) for one in wanted}
+    scored = sorted(
+        (_score(candidate, weights, question) for candidate in candidates),
+        key=lambda one: (-one.score, one.candidate.order),
+    )
+    best = scored[0]
+    if best.coverage < _REFUSE_BELOW or not best.covered:
+        fuller = next((one for one in scored[:6] if one.coverage >= _REFUSE_BELOW and one.covered), None)
+        if fuller is None or fuller.score < best.score * 0.6:
+            return None
+        best = fuller
+    if not _has_most_telling(best, weights):
+        return None
+    return _render(_choose(best, scored, weights))
+
+
+def informative_sentences(text: str, limit: int = 1) -> list[str]:
+    """The sentences of a text that say most: those with the most of its own repeated and rare words."""
+    sentences = [one for one in split_sentences(text) if not is_order_to_assistant(one)]
+    if not sentences:
+        return []
+    counts = Counter(one for sentence in sentences for one in stem_set(sentence))
+
+    def value(at: int) -> float:
+        found = stem_set(sentences[at])
+        return sum(1 + 0.3 * (counts[one] - 1) for one in found) + (0.5 if at == 0 else 0)
+
+    ranked = sorted(range(len(sentences)), key=lambda at: (-value(at), at))[:limit]
+    return [sentences[at] for at in sorted(ranked)]
+
+
+def _candidates(passages: Iterable[Passage]) -> list[_Candidate]:
+    candidates: list[_Candidate] = []
+    seen: set[str] = set()
+    for passage in passages:
+        around = stem_set(passage.text, passage.title, passage.heading)
+        for unit in split_units(passage.text):
+            if unit.is_question or is_order_to_assistant(unit.text) or unit.text in seen:
+                continue
+            seen.add(unit.text)
+            near = stem_set(unit.text, unit.context, unit.heading, passage.heading, passage.title)
+            candidates.append(_Candidate(passage, unit, len(candidates), near, around))
+    return candidates
+
+
+def _wanted(question: str) -> dict[str, float]:
+    """The stems that the question looks for and how much each counts: those of what is asked fully, the rest less."""
+    asked = [one for one in split_sentences(question) if "?" in one] or [question]
+    inside = stem_set(*asked)
+    wanted = dict.fromkeys(_telling_stems(question), 0.4)
+    return {one: 1.0 if one in inside else share for one, share in wanted.items()}
+
+
+def _telling_words(question: str) -> list[str]:
+    return [word for word in content_words(question) if stem(word) not in _HABIT_WORDS]
+
+
+def _telling_stems(question: str) -> list[str]:
+    return list(dict.fromkeys(stem(word) for word in _telling_words(question)))
+
+
+def _synonyms(one: str) -> frozenset[str]:
+    return frozenset(other for group in _SYNONYMS if one in group for other in group) - {one}
+
+
+def _score(candidate: _Candidate, weights: dict[str, float], question: str) -> _Scored:
+    own = stem_set(candidate.unit.text)
+    title = stem_set(candidate.passage.title, candidate.passage.heading, candidate.unit.heading)
+    answered: set[str] = set()
+    kind_bonus = 0.0
+    for asks, gives, satisfied in _KINDS:
+        if asks.search(question):
+            if gives.search(candidate.unit.text):
+                kind_bonus += 0.6
+                answered |= satisfied
+            else:
+                kind_bonus -= 0.3
+    gained = 0.0
+    credit = 0.0
+    covered: set[str] = set()
+    total = sum(weights.values())
+    for one, worth in weights.items():
+        if has_stem(one, own):
+            gained += worth
+            credit += worth
+            covered.add(one)
+        elif has_stem(one, candidate.near):
+            gained += worth * (0.7 if has_stem(one, title) else 0.6)
+            credit += worth
+            covered.add(one)
+        elif any(has_stem(other, candidate.near) for other in _synonyms(one)) or one in answered:
+            gained += worth * _SYNONYM_CREDIT * 0.7
+            credit += worth * _SYNONYM_CREDIT
+            covered.add(one)
+        elif has_stem(one, candidate.around):
+            gained += worth * 0.15
+            credit += worth * _NEARBY_CREDIT
+    pairs = len(word_pairs(question) & word_pairs(candidate.unit.text))
+    mean = total / max(len(weights), 1)
+    length = len(words(candidate.unit.text))
+    score = gained + mean * (kind_bonus * bool(covered) + 0.4 * pairs) - 0.01 * mean * max(0, length - 25)
+    if length < 4:
+        score *= 0.7
+    return _Scored(candidate, score, credit / total if total else 0.0, frozenset(covered))
+
+
+def _has_most_telling(best: _Scored, weights: dict[str, float]) -> bool:
+    """Whether the rarest words of the question are met by the sentence or by the passage that it stands in.
+
+    Of one or two telling words none may be missing; of more, the rarest third may not be missing all at once.
+    """
+    full = [one for one in weights if weights[one] >= 0.75 * max(weights.values())]
+    around = best.candidate.around
+
+    def met(one: str) -> bool:
+        return one in best.covered or has_stem(one, around)
+
+    missing = [one for one in full if not met(one)]
+    if len(weights) <= 2:
+        return not missing
+    return len(missing) <= len(full) / 2
+
+
+def _choose(best: _Scored, scored: list[_Scored], weights: dict[str, float]) -> list[_Candidate]:
+    chosen = [best.candidate]
+    covered = set(best.covered)
+    for one in scored:
+        if len(chosen) == _MAX_QUOTES:
+            break
+        if one.candidate in chosen or one.score < 0.6 * best.score:
+            continue
+        fresh = sum(weights[new] for new in one.covered - covered)
+        same_list = bool(one.candidate.unit.context) and one.candidate.unit.context == best.candidate.unit.context
+        if fresh > 0 or one.score >= 0.85 * best.score or (same_list and one.score >= 0.7 * best.score):
+            chosen.append(one.candidate)
+            covered |= one.covered
+    # Best first; of one passage, in the order of the passage.
+    first_of = {id(one.passage): at for at, one in reversed(list(enumerate(chosen)))}
+    return sorted(chosen, key=lambda one: (first_of[id(one.passage)], one.order))
+
+
+def _render(chosen: list[_Candidate]) -> str:
+    pieces: list[str] = []
+    led_in = ""
+    for one in chosen:
+        text = one.unit.text
+        if one.unit.context and one.unit.context != led_in and len(one.unit.context) <= 200:
+            text = f"{one.unit.context} {text}"
+        led_in = one.unit.context
+        pieces.append(text if one.passage.number is None else f"{text} [{one.passage.number}]")
+    return " ".join(pieces)

@@ -1,0 +1,114 @@
+"""The offline model: answers a model request without a model, by quoting and filling in, and knows nothing of its own.
+
+It decides what a request asks for (a filled schema, tool calls, an answer from results or from a given text, small
+talk) and leaves each to its module. The same request always gets the same reply.
+"""
+
+import json
+import re
+from typing import Any
+
+from agent_runtime.model_exchange import ModelReply, ModelRequest
+
+from .answering import answer_from
+from .planning import choose_candidate, fill_plan
+from .schema_filling import fill_schema
+from .sources import Sources, has_numbered_blocks, read_context, read_outputs
+from .tokens import words
+from .tool_selection import choose_calls, is_small_talk
+from .turns import Conversation
+
+NAME = "offline-extractive"
+
+_WHO = (
+    f"I am {NAME}, the offline model: I have no knowledge of my own. "
+    "I answer by quoting what tools or texts give me, and I fill in forms from your words."
+)
+_THANKS = re.compile(r"\b(?:thanks|thank you|cheers|bye|goodbye|great|perfect)\b", re.IGNORECASE)
+_QUESTION_LABEL = re.compile(r"^\s*(?:the )?(?:user(?:'s)? )?question\s*:\s*(?P<question>.+)$", re.IGNORECASE | re.MULTILINE)
+
+
+class CannotDo(Exception):  # noqa: N818 - it names what happened, as callers read it
+    """Raised when the offline model is asked for what it cannot do; the message says what and why."""
+
+
+class OfflineModel:
+    """Answers `ModelRequest`s by extraction. It keeps no state."""
+
+    name = NAME
+
+    def answer(self, request: ModelRequest) -> ModelReply:
+        """The reply to a request. Raises `CannotDo` for a request without a user's words, or a call it cannot fill."""
+        conversation = Conversation(request)
+        if conversation.last_user_index < 0 or not (conversation.user_text.strip() or conversation.results):
+            raise CannotDo("The offline model needs a user message with text.")
+        must_call = request.tool_choice not in ("auto", "none") and not conversation.results
+        if request.tool_choice not in ("auto", "none", "required") and all(
+            one.name != request.tool_choice for one in request.tools
+        ):
+            raise CannotDo(f"tool_choice names the tool {request.tool_choice!r}, which the request does not offer.")
+        calls = choose_calls(conversation)
+        if calls:
+            return ModelReply(tool_calls=calls)
+        if must_call:
+            raise CannotDo("The offline model finds no values in the text for a tool that it was told to call.")
+        if request.output_schema is not None:
+            return ModelReply(text=json.dumps(_filled(conversation, request.output_schema.schema), ensure_ascii=False))
+        return ModelReply(text=_clip(_text_answer(conversation)))
+
+
+def _clip(text: str) -> str:
+    return text.strip()
+
+
+def _filled(conversation: Conversation, schema: dict[str, Any]) -> Any:
+    texts = [one.text for one in conversation.request.messages if one.text.strip()]
+    user_text = conversation.user_text
+    plan = fill_plan(schema, texts, user_text)
+    if plan is not None:
+        return plan
+    choice = choose_candidate(schema, texts, user_text)
+    if choice is not None:
+        return choice
+    return fill_schema(schema, user_text)
+
+
+def _text_answer(conversation: Conversation) -> str:
+    if conversation.results:
+        return answer_from(read_outputs(conversation.results), conversation.question)
+    if is_small_talk(conversation.user_text):
+        return f"You are welcome. {_WHO}" if _THANKS.search(conversation.user_text) else f"Hello. {_WHO}"
+    question, context = _context_of(conversation)
+    if not context.is_empty:
+        return answer_from(context, question)
+    if conversation.request.tools:
+        return f"None of the tools that I was offered fits your request. {_WHO}"
+    return f"I was given no text to answer from. {_WHO}"
+
+
+def _context_of(conversation: Conversation) -> tuple[str, Sources]:
+    """The question, and what was given along with it: in the user's message, in other messages, or by earlier tools."""
+    text = conversation.user_text
+    question, rest = _split_question(text)
+    if rest and len(words(rest)) >= 6:
+        return question, read_context(rest)
+    for message in reversed(conversation.request.messages):
+        given = message.role in ("system", "user") and message.text is not text
+        if given and (has_numbered_blocks(message.text) or '"passages"' in message.text):
+            return conversation.question, read_context(message.text)
+    earlier = [one.text for one in conversation.request.messages if one.role == "tool"]
+    if earlier:
+        return conversation.question, read_outputs(earlier)
+    return conversation.question, Sources()
+
+
+def _split_question(text: str) -> tuple[str, str]:
+    """The question in a message, and the text around it, which may be there to answer from."""
+    if labelled := _QUESTION_LABEL.search(text):
+        return labelled["question"].strip(), (text[: labelled.start()] + text[labelled.end() :]).strip()
+    lines = text.strip().splitlines()
+    if len(lines) > 1:
+        for at in (len(lines) - 1, 0):
+            if lines[at].rstrip().endswith("?"):
+                return lines[at].strip(), "\n".join(lines[:at] + lines[at + 1 :]).strip()
+    return text, ""
