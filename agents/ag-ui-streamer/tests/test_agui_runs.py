@@ -20,7 +20,7 @@ async def post(url: str, body: Any, **options: Any) -> httpx2.Response:
 
 async def test_a_tool_is_called_and_its_result_and_the_new_state_are_streamed(served, say, events_of) -> None:
     model = ScriptedModel()
-    arguments = json.dumps({"query": "return window for unworn boots", "limit": 3})
+    arguments = json.dumps({"query": "return window for unworn boots"})
     model.enqueue(
         [ToolCall("call_1", "search_handbook", arguments)], ModelReply("Within 30 days [1].", reasoning="Read.")
     )
@@ -35,13 +35,22 @@ async def test_a_tool_is_called_and_its_result_and_the_new_state_are_streamed(se
     assert result["passages"]
     snapshots = [event["snapshot"] for event in events if event["type"] == "STATE_SNAPSHOT"]
     assert snapshots[0]["sources"] == []
-    assert [source["number"] for source in snapshots[-1]["sources"]] == [1, 2, 3][: len(result["passages"])]
+    assert [source["number"] for source in snapshots[-1]["sources"]] == list(range(1, len(result["passages"]) + 1))
     assert (
         "".join(event["delta"] for event in events if event["type"] == "TEXT_MESSAGE_CONTENT") == "Within 30 days [1]."
     )
     assert "REASONING_MESSAGE_CONTENT" in kinds
     assert kinds[-1] == "RUN_FINISHED"
     assert events[-1]["usage"][0]["inputTokens"] > 0
+
+
+async def test_bad_arguments_of_a_search_are_told_to_the_model_and_the_run_goes_on(served, say, events_of) -> None:
+    model = ScriptedModel()
+    model.enqueue([ToolCall("call_1", "search_handbook", '{"question": 7}')], "I could not search.")
+    async with served(model) as url:
+        events = await events_of(url, say("How long can boots be returned?"))
+    assert events[-1]["type"] == "RUN_FINISHED"
+    assert "invalid_arguments" in model.requests[1].messages[-1].text
 
 
 async def test_a_failing_tool_is_told_to_the_model_and_the_run_goes_on(served, say, events_of) -> None:

@@ -430,3 +430,11 @@ async def test_times_are_utc_and_from_the_desks_clock(desk: Desk) -> None:
     desk.clock = lambda: datetime(2026, 11, 1, 12, tzinfo=UTC)
     made = await TOOLS_BY_NAME["issue_refund"].call(desk, EXAMPLES["issue_refund"], idempotency_key="k")
     assert made.model_dump(mode="json")["refund"]["refunded_at"] == "2026-11-01T12:00:00Z"
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+def test_every_id_and_address_shows_its_pattern_to_the_model(tool: DeskTool) -> None:
+    for name, schema in tool.parameters()["properties"].items():
+        if name.endswith("_id") or name == "email":
+            forms = [form for form in schema.get("anyOf", [schema]) if form.get("type") != "null"]
+            assert all("pattern" in form for form in forms), name

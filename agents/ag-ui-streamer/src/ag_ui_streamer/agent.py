@@ -87,6 +87,8 @@ class _Sources:
 
     def take(self, tool: str, output: dict[str, Any]) -> dict[str, Any]:
         """Note what a tool returned, and return it as the model is to see it."""
+        if "error" in output:
+            return output
         if tool == "search_handbook":
             numbered = [
                 passage | {"number": number}

@@ -17,8 +17,9 @@ from support_desk.orders import CustomerId, Email, OrderId, UtcTime
 CASE_ID_PATTERN = r"^CASE-[0-9A-F]{10}$"
 CaseId = Annotated[
     str,
-    BeforeValidator(lambda value: value.strip().upper() if isinstance(value, str) else value),
     StringConstraints(pattern=CASE_ID_PATTERN),
+    # After the constraint in this list, so before it in time, and so that the schema shows the pattern.
+    BeforeValidator(lambda value: value.strip().upper() if isinstance(value, str) else value),
 ]
 """`CASE-` and ten hexadecimal digits, such as CASE-3F9A2B7C41."""
 

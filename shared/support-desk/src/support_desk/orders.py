@@ -35,11 +35,11 @@ def _tidy_email(value: object) -> object:
     return value.strip().lower() if isinstance(value, str) else value
 
 
-OrderId = Annotated[str, BeforeValidator(_tidy), StringConstraints(pattern=ORDER_ID_PATTERN)]
+OrderId = Annotated[str, StringConstraints(pattern=ORDER_ID_PATTERN), BeforeValidator(_tidy)]
 """`NP-` and five digits, such as NP-10042. Lower case and spaces around are forgiven."""
-CustomerId = Annotated[str, BeforeValidator(_tidy), StringConstraints(pattern=CUSTOMER_ID_PATTERN)]
+CustomerId = Annotated[str, StringConstraints(pattern=CUSTOMER_ID_PATTERN), BeforeValidator(_tidy)]
 """`C-` and four digits, such as C-1007."""
-Email = Annotated[str, BeforeValidator(_tidy_email), StringConstraints(pattern=EMAIL_PATTERN, max_length=254)]
+Email = Annotated[str, StringConstraints(pattern=EMAIL_PATTERN, max_length=254), BeforeValidator(_tidy_email)]
 UtcTime = Annotated[AwareDatetime, AfterValidator(lambda time: time.astimezone(UTC))]
 
 

@@ -115,6 +115,8 @@ def _ranked(conversation: Conversation, tools: list[FunctionTool], extra: str = 
         arguments, by_id, free = _arguments(conversation, tool, extra)
         if arguments is None:
             continue
+        if not by_id and not free and _needs_an_id(tool, arguments):
+            continue  # The request does not say whose, so words alone do not call for this tool.
         name = [stem(word) for word in words(tool.name)]
         verbs = [one for one in name if one in _READING or one in _PLAIN_VERBS]
         objects = [one for one in name if one not in verbs]
@@ -143,6 +145,14 @@ def _ranked(conversation: Conversation, tools: list[FunctionTool], extra: str = 
             score = min(score, 1.5) + (0.5 if informs else 0)
         choices.append(_Choice(tool, arguments, score - 0.001 * at, by_id, changes))
     return sorted(choices, key=lambda one: -one.score)
+
+
+def _needs_an_id(tool: FunctionTool, arguments: dict[str, Any]) -> bool:
+    """Whether a tool looks something up by an id or address, and the request names none."""
+    root = tool.parameters
+    fields = properties(resolve(root, root), root)
+    keys = [name for name, schema in fields.items() if patterns(schema, root) or "format" in schema]
+    return bool(keys) and all(arguments.get(name) is None for name in keys)
 
 
 def _tool_stems(tool: FunctionTool) -> frozenset[str]:
