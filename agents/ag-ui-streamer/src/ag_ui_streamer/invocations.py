@@ -6,6 +6,7 @@ from contextlib import ExitStack, aclosing
 from typing import Any
 
 from agent_runtime.hosting.errors import BadRequest, error_response
+from agent_runtime.interruptible import Stopped, until
 from agent_runtime.model_errors import ModelError
 from azure.ai.agentserver.invocations import InvocationAgentServerHost
 from starlette.requests import Request
@@ -15,7 +16,6 @@ from ag_ui_streamer.active_runs import ActiveRuns, ThreadBusy
 from ag_ui_streamer.agent import Assistant, AssistantError
 from ag_ui_streamer.agui_input import RunRequest, read_run_request
 from ag_ui_streamer.emitter import RunEmitter
-from ag_ui_streamer.progress import Stopped, until
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ async def _events(assistant: Assistant, wanted: RunRequest, stop: Any, held: Exi
     with held:
         yield emitter.start()
         try:
-            progress = until(stop, assistant.run(wanted.conversation, page_tools=wanted.page_tools))
+            progress = until(assistant.run(wanted.conversation, page_tools=wanted.page_tools), stop)
             async with aclosing(progress):  # type: ignore[type-var]
                 async for happened in progress:
                     if frames := emitter.progress(happened):

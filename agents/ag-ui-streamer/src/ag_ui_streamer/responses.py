@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
+from agent_runtime.interruptible import Stopped, until
 from agent_runtime.model_errors import ModelError
 from azure.ai.agentserver.responses import ResponseContext, ResponseEventStream, ResponsesAgentServerHost
 
@@ -14,13 +15,11 @@ from ag_ui_streamer.progress import (
     Finished,
     Progress,
     ReasoningDelta,
-    Stopped,
     TextDelta,
     ToolCallArguments,
     ToolCallEnded,
     ToolCallStarted,
     ToolResult,
-    until,
 )
 
 logger = logging.getLogger(__name__)
@@ -39,7 +38,7 @@ def register_responses(host: ResponsesAgentServerHost, assistant: Assistant) -> 
         items = _Items(stream)
         try:
             conversation = _conversation([*await context.get_history(), *await context.get_input_items()])
-            progress = until(cancellation_signal, assistant.run(conversation))
+            progress = until(assistant.run(conversation), cancellation_signal)
             async with aclosing(progress):  # type: ignore[type-var]
                 async for happened in progress:
                     for event in items.write(happened):
