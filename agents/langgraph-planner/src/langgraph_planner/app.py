@@ -1,0 +1,46 @@
+"""The agent put together: the desk, the runbooks, the graph with its checkpoints, and the host that serves it."""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from agent_runtime.hosting import host_options
+from agent_runtime.hosting.responses import open_response_store, protect_responses
+from agent_runtime.settings import SettingsError
+from agent_runtime.state_store import open_state_store
+from azure.ai.agentserver.responses import ResponsesAgentServerHost
+from support_desk.desk import open_desk
+from support_desk.handbook import HandbookError, load_runbooks
+from support_desk.handbook_index import open_handbook
+
+from langgraph_planner.approvals import Approvals
+from langgraph_planner.checkpointer import StateStoreSaver
+from langgraph_planner.graph import Planner
+from langgraph_planner.model_calls import Model
+from langgraph_planner.responses import register_planner
+from langgraph_planner.runs import Runs
+from langgraph_planner.settings import PlannerSettings
+
+if TYPE_CHECKING:
+    import httpx2
+
+_KEPT = timedelta(days=30)
+"""How long a run can wait for its approvals: as long as Foundry keeps a session."""
+
+
+def build_app(
+    settings: PlannerSettings, *, transport: "httpx2.AsyncBaseTransport | None" = None
+) -> ResponsesAgentServerHost:
+    """The agent's host, ready to run. `transport` replaces the network below the model client, for tests."""
+    try:
+        runbooks = load_runbooks(settings.handbook_dir)
+    except HandbookError as error:
+        raise SettingsError(f"HANDBOOK_DIR: {error}") from None
+    store = open_response_store(settings)
+    host = ResponsesAgentServerHost(store=store, **host_options(settings))
+    state = open_state_store(settings, "langgraph-planner", expires_after=_KEPT)
+    desk = open_desk(settings, open_handbook(settings))
+    planner = Planner(Model(settings, transport=transport), desk, runbooks, max_steps=settings.max_steps)
+    runs = Runs(planner.compile(StateStoreSaver(state)))
+    register_planner(host, runs, Approvals(state), most_seconds=settings.max_run_seconds)
+    protect_responses(host, settings, store=store)
+    return host

@@ -1,0 +1,182 @@
+"""LangGraph's checkpoints in the agent's state store: SQLite on one machine, Foundry's store when hosted, where an
+approval may arrive in another sandbox than the one that asked.
+
+Checkpoints are read with strict msgpack: the default serializer runs code from a crafted checkpoint. State is therefore
+plain JSON. Only the asynchronous methods exist: the graph runs in an event loop.
+"""
+
+import base64
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from agent_runtime.state_store import StateConflict, StateStore, StoredItem
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    get_checkpoint_id,
+    get_checkpoint_metadata,
+)
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+_PAGE = 100
+
+
+class StateStoreSaver(BaseCheckpointSaver[str]):
+    """A checkpoint is one item; so is each pending write. A thread's items are found by their tag."""
+
+    def __init__(self, store: StateStore) -> None:
+        super().__init__(serde=JsonPlusSerializer(allowed_msgpack_modules=None))
+        self._store = store
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        thread, namespace = _place(config)
+        value = {
+            "id": checkpoint["id"],
+            "namespace": namespace,
+            "parent": get_checkpoint_id(config),
+            "checkpoint": self._pack(checkpoint),
+            "metadata": self._pack(get_checkpoint_metadata(config, metadata)),
+        }
+        tags = {"thread": _digest(thread), "kind": "checkpoint"}
+        await self._put(_key(thread, namespace, checkpoint["id"]), value, tags)
+        return _config(thread, namespace, checkpoint["id"])
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        thread, namespace = _place(config)
+        checkpoint = str(get_checkpoint_id(config))
+        tags = {
+            "thread": _digest(thread),
+            "kind": "write",
+            "checkpoint": _digest(_key(thread, namespace, checkpoint)),
+        }
+        for position, (channel, value) in enumerate(writes):
+            index = WRITES_IDX_MAP.get(channel, position)
+            item = {
+                "task": task_id,
+                "path": task_path,
+                "index": index,
+                "channel": channel,
+                "value": self._pack(value),
+            }
+            key = _key(thread, namespace, checkpoint, task_id, str(index))
+            if index >= 0:
+                await self._store.put_if_absent(key, item, tags=tags)
+            else:
+                await self._put(key, item, tags)
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        thread, namespace = _place(config)
+        wanted = get_checkpoint_id(config)
+        if wanted:
+            item = await self._store.get(_key(thread, namespace, wanted))
+            return await self._tuple(thread, item.value) if item else None
+        found = [value for value in await self._checkpoints(thread) if value["namespace"] == namespace]
+        return await self._tuple(thread, max(found, key=lambda value: value["id"])) if found else None
+
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        if config is None:
+            return
+        thread = str(config["configurable"]["thread_id"])
+        namespace = config["configurable"].get("checkpoint_ns")
+        wanted, newest = get_checkpoint_id(config), get_checkpoint_id(before) if before else None
+        given = 0
+        for value in sorted(await self._checkpoints(thread), key=lambda value: value["id"], reverse=True):
+            if namespace is not None and value["namespace"] != namespace:
+                continue
+            if (wanted and value["id"] != wanted) or (newest and value["id"] >= newest):
+                continue
+            found = await self._tuple(thread, value)
+            if filter and any(found.metadata.get(name) != wish for name, wish in filter.items()):
+                continue
+            if limit is not None and given >= limit:
+                return
+            given += 1
+            yield found
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        async for item in self._items({"thread": _digest(thread_id)}):
+            await self._store.delete(item.key)
+
+    async def _checkpoints(self, thread: str) -> list[dict[str, Any]]:
+        tags = {"thread": _digest(thread), "kind": "checkpoint"}
+        return [item.value async for item in self._items(tags)]
+
+    async def _tuple(self, thread: str, value: dict[str, Any]) -> CheckpointTuple:
+        place = _key(thread, value["namespace"], value["id"])
+        writes = [item.value async for item in self._items({"kind": "write", "checkpoint": _digest(place)})]
+        writes.sort(key=lambda write: (write["path"], write["task"], write["index"]))
+        parent = _config(thread, value["namespace"], value["parent"]) if value["parent"] else None
+        return CheckpointTuple(
+            config=_config(thread, value["namespace"], value["id"]),
+            checkpoint=self._unpack(value["checkpoint"]),
+            metadata=self._unpack(value["metadata"]),
+            parent_config=parent,
+            pending_writes=[(write["task"], write["channel"], self._unpack(write["value"])) for write in writes],
+        )
+
+    async def _items(self, tags: dict[str, str]) -> AsyncIterator[StoredItem]:
+        after: str | None = None
+        while True:
+            page = await self._store.list(tags, limit=_PAGE, after=after)
+            for item in page.items:
+                yield item
+            after = page.after
+            if after is None:
+                return
+
+    async def _put(self, key: str, value: dict[str, Any], tags: dict[str, str]) -> None:
+        """Write whatever was there before; LangGraph writes one checkpoint from one process at a time."""
+        while True:
+            new, present = await self._store.put_if_absent(key, value, tags=tags)
+            if new:
+                return
+            try:
+                await self._store.compare_and_set(key, value, etag=present.etag, tags=tags)
+            except StateConflict:
+                continue
+            return
+
+    def _pack(self, value: Any) -> list[str]:
+        kind, raw = self.serde.dumps_typed(value)
+        return [kind, base64.b64encode(raw).decode()]
+
+    def _unpack(self, packed: list[str]) -> Any:
+        kind, raw = packed
+        return self.serde.loads_typed((kind, base64.b64decode(raw)))
+
+
+def _place(config: RunnableConfig) -> tuple[str, str]:
+    return str(config["configurable"]["thread_id"]), str(config["configurable"].get("checkpoint_ns", ""))
+
+
+def _config(thread: str, namespace: str, checkpoint: str) -> RunnableConfig:
+    return {"configurable": {"thread_id": thread, "checkpoint_ns": namespace, "checkpoint_id": checkpoint}}
+
+
+def _key(*parts: str) -> str:
+    return "/".join(parts)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,104 @@
+"""The typed plan, the JSON schema in which a model is asked for it, and the check that it can be carried out.
+
+Whether a step can be undone is the tool's to say and never the model's.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from support_desk.desk_tools import TOOLS, TOOLS_BY_NAME
+
+
+class Step(BaseModel):
+    """One call of one tool. Arguments that are still null are found out while the plan is carried out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str = Field(min_length=1, max_length=40)
+    tool: str
+    arguments: dict[str, Any]
+    reason: str
+    depends_on: list[str]
+    irreversible: bool = False
+
+
+class Plan(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    goal: str
+    runbook: str = ""
+    assumptions: list[str]
+    steps: list[Step]
+
+
+def plan_schema() -> dict[str, Any]:
+    """The plan as strict JSON schema output accepts it: one variant of a step for each tool, every argument nullable."""
+    text = {"type": "string"}
+    return _object(
+        {
+            "goal": text | {"description": "What the customer or the desk wants, in one sentence."},
+            "assumptions": {"type": "array", "items": text, "description": "What the plan takes for granted."},
+            "steps": {"type": "array", "items": {"anyOf": [_step_schema(tool.name) for tool in TOOLS]}},
+        }
+    )
+
+
+def _step_schema(tool: str) -> dict[str, Any]:
+    parameters = TOOLS_BY_NAME[tool].parameters()
+    arguments = parameters | {
+        "properties": {name: _nullable(schema) for name, schema in parameters["properties"].items()}
+    }
+    return _object(
+        {
+            "id": {"type": "string", "description": "s1, s2, …"},
+            "tool": {"type": "string", "const": tool},
+            "arguments": arguments,
+            "reason": {"type": "string", "description": "Why this step, from the runbook."},
+            "depends_on": {"type": "array", "items": {"type": "string"}, "description": "Ids of earlier steps."},
+        }
+    )
+
+
+def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
+    if "anyOf" in schema:
+        forms = [form for form in schema["anyOf"] if form != {"type": "null"}]
+        return schema | {"anyOf": [*forms, {"type": "null"}]}
+    described = {"description": schema["description"]} if "description" in schema else {}
+    bare = {name: value for name, value in schema.items() if name != "description"}
+    return described | {"anyOf": [bare, {"type": "null"}]}
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def read_plan(document: dict[str, Any], runbook: str, most_steps: int) -> tuple[Plan | None, list[str]]:
+    """The plan of a model's answer, or a sentence for each reason why it cannot be carried out."""
+    try:
+        plan = Plan.model_validate(document | {"runbook": runbook})
+    except ValidationError as error:
+        return None, [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False)[:5]]
+    problems: list[str] = []
+    if not plan.steps:
+        problems.append("The plan has no steps.")
+    if len(plan.steps) > most_steps:
+        problems.append(f"The plan has {len(plan.steps)} steps, and at most {most_steps} are allowed.")
+    seen: set[str] = set()
+    for step in plan.steps:
+        tool = TOOLS_BY_NAME.get(step.tool)
+        if tool is None:
+            problems.append(f"Step {step.id} names the tool {step.tool}, which does not exist.")
+            continue
+        step.irreversible = tool.irreversible
+        if step.id in seen:
+            problems.append(f"Two steps have the id {step.id}.")
+        problems += [
+            f"Step {step.id} depends on {other}, which is no earlier step."
+            for other in step.depends_on
+            if other not in seen
+        ]
+        unknown = step.arguments.keys() - tool.parameters()["properties"].keys()
+        if unknown:
+            problems.append(f"Step {step.id} gives {step.tool} unknown arguments: {', '.join(sorted(unknown))}.")
+        seen.add(step.id)
+    return (None, problems) if problems else (plan, [])

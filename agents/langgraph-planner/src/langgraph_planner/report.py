@@ -1,0 +1,41 @@
+"""What the planner says to people, written from its records: it reports what happened and nothing that a model thinks."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_MARKS = {"done": "Done", "failed": "Failed", "skipped": "Not done", "rejected": "Not approved"}
+
+
+def report(runbook: str, records: Sequence[Mapping[str, Any]]) -> str:
+    """One line for each step, in order, with what its tool said or why it was not done."""
+    done = sum(record["status"] == "done" for record in records)
+    lines = [f"I followed the runbook “{runbook}”: {done} of {len(records)} steps were done.", ""]
+    for number, record in enumerate(records, start=1):
+        said = record.get("output", {}).get("summary") or record.get("reason") or _found(record)
+        lines.append(f"{number}. {_MARKS[record['status']]} — {record['tool']}: {said}")
+    return "\n".join(lines)
+
+
+def ask_for_approval(tool: str, arguments: Mapping[str, Any]) -> str:
+    named = ", ".join(f"{name} {value}" for name, value in arguments.items() if value is not None)
+    return f"{tool} cannot be undone and needs your approval: {named}."
+
+
+def nothing_fits(titles: Sequence[str]) -> str:
+    listed = "\n".join(f"- {title}" for title in titles)
+    return f"No runbook applies to this case, so nothing was done. I can plan these:\n{listed}"
+
+
+def no_plan(runbook: str, problems: Sequence[str]) -> str:
+    listed = "\n".join(f"- {problem}" for problem in problems)
+    return (
+        f"The runbook “{runbook}” applies, but no plan that can be carried out came of it. Nothing was done.\n{listed}"
+    )
+
+
+def _found(record: Mapping[str, Any]) -> str:
+    """The handbook's search has no summary: its passages speak for themselves."""
+    passages = record.get("output", {}).get("passages", [])
+    if not passages:
+        return "nothing was found."
+    return "found " + "; ".join(dict.fromkeys(f"“{passage['title']}”" for passage in passages[:3])) + "."

@@ -1,0 +1,15 @@
+"""What this agent reads from the environment, beyond what the desk and every agent read."""
+
+from typing import ClassVar
+
+from pydantic import Field
+from support_desk.settings import SupportDeskSettings
+
+
+class PlannerSettings(SupportDeskSettings):
+    local_name: ClassVar[str] = "langgraph-planner"
+
+    max_steps: int = Field(default=12, ge=1, le=50, validation_alias="MAX_STEPS")
+    """Steps of a plan. A longer plan is refused before anything is done."""
+    max_run_seconds: float = Field(default=300, gt=0, validation_alias="MAX_RUN_SECONDS")
+    """Time for one turn, the model's and the tools' included. Reaching it ends the response as `incomplete`."""
