@@ -32,7 +32,7 @@ class Plan(BaseModel):
 
 
 def plan_schema() -> dict[str, Any]:
-    """The plan as strict JSON schema output accepts it: one variant of a step for each tool, every argument nullable."""
+    """The plan as strict JSON output takes it: one variant of a step for each tool, every argument nullable."""
     text = {"type": "string"}
     return _object(
         {

@@ -1,4 +1,4 @@
-"""What happens while a plan is made and carried out, as the graph's nodes tell it. `output_items` writes it on the wire."""
+"""What happens while a plan is made and carried out, as the graph tells it. `output_items` writes it on the wire."""
 
 from dataclasses import dataclass
 from typing import Any

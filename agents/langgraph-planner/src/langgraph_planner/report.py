@@ -1,4 +1,4 @@
-"""What the planner says to people, written from its records: it reports what happened and nothing that a model thinks."""
+"""What the planner says to people, written from its records: what happened, and nothing that a model thinks."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

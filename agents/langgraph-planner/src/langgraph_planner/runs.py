@@ -1,8 +1,8 @@
-"""Runs the graph: starts one on a new case, and resumes one that waited for approvals. One run of a thread at a time."""
+"""Runs the graph: starts on a new case, resumes what waited for approvals; one run of a thread at a time."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 from weakref import WeakValueDictionary
 
 from langchain_core.runnables import RunnableConfig
@@ -41,7 +41,7 @@ class Runs:
         config: RunnableConfig = {"configurable": {"thread_id": thread_id}, "recursion_limit": _MOST_NODES}
         # "sync": a step is in the store before the next one begins.
         async for happened in self._graph.astream(given, config, stream_mode="custom", durability="sync"):
-            yield happened
+            yield cast(Progress, happened)
         for asked in await self._waiting(thread_id):
             yield asked
 

@@ -23,17 +23,25 @@ _ORDER_TO_ASSISTANT = re.compile(
     r"|^\s*(?:system|assistant)\s*:|\b(?:respond|reply|answer) (?:only )?with\b|<\|?\w+\|?>",
     re.IGNORECASE,
 )
+# A sentence that only says where to read on.
+_POINTER = re.compile(
+    r"^(?:see|refer to|read)\b"
+    r"|^(?:the |all )?(?:rules|details|steps|conditions|exceptions|rest|procedure|list) (?:is|are) (?:\w+ )?in\b",
+    re.IGNORECASE,
+)
 _NUMBER_WORD = (
-    r"(?:\d[\d.,]*|one|two|three|four|five|six|seven|eight|nine|ten|twelve|fourteen|twenty|thirty|sixty|ninety|half)"
+    r"(?:\d[\d.,]*|one|two|three|four|five|six|seven|eight|nine|ten|twelve|fourteen|twenty|thirty|sixty|ninety|half"
+    r"|once|twice)"
 )
 _DURATION = re.compile(
-    rf"\b{_NUMBER_WORD}[ -](?:\w+[ -])?(?:second|minute|hour|day|night|week|month|year)s?\b|\b(?:same|next) (?:\w+ )?day\b"
-    r"|\b(?:immediately|at once|lifetime|overnight)\b",
+    rf"\b{_NUMBER_WORD}[ -](?:(?!an? |per )\w+[ -])?(?:second|minute|hour|day|night|week|month|year)s?\b"
+    r"|\b(?:same|next) (?:\w+ )?day\b|\b(?:immediately|at once|lifetime|overnight|until|unlimited|never|always)\b",
     re.IGNORECASE,
 )
 _MONEY = re.compile(
     r"(?:[€$£¥]\s?\d|\d\s?(?:[€$£¥%]|percent\b|(?:[A-Z]{3})\b)|\b[A-Z]{3}\s?\d"
-    rf"|\b{_NUMBER_WORD} (?:euros?|dollars?|pounds?|cents?|percent)\b|\bfree\b|\bno (?:charge|cost|fee)\b)"
+    rf"|\b{_NUMBER_WORD} (?:euros?|dollars?|pounds?|cents?|percent)\b"
+    r"|\b[Ff]ree\b|\b[Nn]o (?:charge|cost|fee)\b|\b[Nn]othing\b)"
 )
 _TIME = re.compile(
     r"\b\d{1,2}[:.]\d{2}\b|\b\d{1,2}\s?(?:am|pm)\b|\b(?:mon|tues|wednes|thurs|fri|satur|sun)days?\b|\b\d{4}-\d{2}-\d{2}\b"
@@ -43,27 +51,31 @@ _TIME = re.compile(
 )
 _NUMBER = re.compile(rf"\b{_NUMBER_WORD}\b", re.IGNORECASE)
 
+_MEASURE = re.compile(r"\bhow (?:long|much|many|soon)\b", re.IGNORECASE)
+
+_COSTS = re.compile(r"\b(?:costs?|prices?|fees?|charges?|pay)\b", re.IGNORECASE)
+
 # Words that ask for a kind of answer: a sentence that has such an answer need not have the word.
 _KINDS: tuple[tuple[re.Pattern[str], re.Pattern[str], frozenset[str]], ...] = (
     (
         re.compile(r"\bhow (?:long|soon|quick\w*|fast|late|early|old)\b|\bdeadline\b|\bhow many (?:\w+ )?(?:days|hours|weeks|months|years|minutes)\b", re.I),  # noqa: E501 - one pattern reads best whole
         _DURATION,
-        frozenset({"long", "soon", "quick", "fast", "late", "time", "deadline", "period", "dai", "day", "week", "month", "hour", "year", "minut", "last"}),  # noqa: E501 - one list of words
+        stem_set("long soon quick fast late time deadline period day week month hour year minute last"),
     ),
     (
-        re.compile(r"\bhow much\b|\bcosts?\b|\bprices?\b|\bfees?\b|\bcharges?\b|\bpay\b|\bexpensive\b|\bfree\b", re.I),
+        re.compile(r"\bhow much\b|\bcosts?\b|\bprices?\b|\bfees?\b|\bcharges?\b|\bpay\b|\bexpensivee\b|\bfree\b", re.I),
         _MONEY,
-        frozenset({"price", "fee", "charg", "pay", "expensiv", "free", "amount", "monei"}),
+        stem_set("price fee charge pay expensive free amount money"),
     ),
     (
         re.compile(r"\bwhen\b|\bwhat (?:time|day|date)\b|\bopening\b|\bhours\b", re.I),
         re.compile(f"{_TIME.pattern}|{_DURATION.pattern}", re.I),
-        frozenset({"time", "date", "day", "dai", "hour", "open", "late", "early"}),
+        stem_set("time date day hour open late early"),
     ),
     (
         re.compile(r"\bhow (?:many|often|far|big|heavy|large|high|tall)\b", re.I),
         _NUMBER,
-        frozenset({"number", "often", "far", "big", "heavi", "large", "larg", "high", "tall", "maximum", "limit"}),
+        stem_set("number often far big heavy large high tall maximum limit"),
     ),
 )  # fmt: skip
 
@@ -72,6 +84,10 @@ _SYNONYMS = tuple(
     frozenset(stem(word) for word in group.split())
     for group in (
         "price fee charge pay",
+        "euro eur",
+        "pound gbp",
+        "dollar usd",
+        "keep hold store",
         "begin start",
         "end finish stop",
         "buy purchase",
@@ -81,7 +97,7 @@ _SYNONYMS = tuple(
         "quick fast soon",
         "phone telephone call",
         "change modify alter amend",
-        "send ship post mail dispatch",
+        "send ship post mail dispatch deliver",
         "mistake error wrong",
         "big large",
         "help assist support",
@@ -98,8 +114,13 @@ _SYNONYMS = tuple(
 _SYNONYM_CREDIT = 0.8
 _NEARBY_CREDIT = 0.6
 _REFUSE_BELOW = 0.5
+_LIGHT_SHARE = 0.3
 _MAX_QUOTES = 3
-_HABIT_WORDS = stem_set("hello please help thanks today now currently exactly normally usually generally detail information")
+_HABIT_WORDS = stem_set(
+    "hello please help thanks today now currently exactly normally usually generally detail information"
+)
+# Verbs that go with anything: what they go with tells more.
+_LIGHT_VERBS = stem_set("keep use bring find leave make come hold try turn provide offer receive reach")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +140,7 @@ class _Scored:
     score: float
     coverage: float
     covered: frozenset[str]
+    answers_kind: bool
 
 
 def is_order_to_assistant(sentence: str) -> bool:
@@ -126,18 +148,21 @@ def is_order_to_assistant(sentence: str) -> bool:
     return bool(_ORDER_TO_ASSISTANT.search(sentence))
 
 
-def answer_from(sources: Sources, question: str) -> str:
-    """The answer that the sources hold, quoted; or one sentence that they hold none."""
+def answer_from(sources: Sources, question: str, leans_on: str = "") -> str:
+    """The answer that the sources hold, quoted; or one sentence that they hold none.
+
+    `leans_on` are the earlier turns of a question that does not stand by itself.
+    """
     parts: list[str] = list(dict.fromkeys(sources.errors))
     blocks = ["\n".join(lines) for record in sources.records if (lines := record_lines(record))]
     parts.extend(dict.fromkeys(blocks))
     if sources.passages or (sources.searched and not blocks and not parts):
-        quotes = quote(sources.passages, question)
+        quotes = quote(sources.passages, question, leans_on)
         if quotes:
             parts.append(quotes)
         elif not parts:
-            parts.append(refusal(question))
-    return "\n\n".join(parts) or refusal(question)
+            parts.append(refusal(f"{question} {leans_on}"))
+    return "\n\n".join(parts) or refusal(f"{question} {leans_on}")
 
 
 def refusal(question: str) -> str:
@@ -146,10 +171,11 @@ def refusal(question: str) -> str:
     return f"The passages I was given do not say this; I looked for: {looked_for}."
 
 
-def quote(passages: Iterable[Passage], question: str) -> str | None:
+def quote(passages: Iterable[Passage], question: str, leans_on: str = "") -> str | None:
     """One to three sentences of the passages, each with its citation; None when they do not answer the question."""
     candidates = _candidates(passages)
-    wanted = _wanted(question)
+    wanted = _wanted(question, leans_on)
+    whole = f"{leans_on} {question}".strip()
     if not candidates or not wanted:
         return None
     frequency = Counter(one for candidate in candidates for one in candidate.near)
@@ -162,18 +188,21 @@ def quote(passages: Iterable[Passage], question: str) -> str | None:
 
     weights = {one: weight(one) for one in wanted}
     scored = sorted(
-        (_score(candidate, weights, question) for candidate in candidates),
+        (_score(candidate, weights, whole) for candidate in candidates),
         key=lambda one: (-one.score, one.candidate.order),
     )
-    best = scored[0]
-    if best.coverage < _REFUSE_BELOW or not best.covered:
-        fuller = next((one for one in scored[:6] if one.coverage >= _REFUSE_BELOW and one.covered), None)
-        if fuller is None or fuller.score < best.score * 0.6:
-            return None
-        best = fuller
-    if not _has_most_telling(best, weights):
-        return None
-    return _render(_choose(best, scored, weights))
+    answering = [
+        one
+        for one in scored
+        if one.coverage >= _REFUSE_BELOW
+        and _is_telling(one, weights, wanted)
+        and _is_of_kind(one.candidate.unit.text, whole)
+    ]
+    if leans_on:
+        # What a follow-up asks anew must be there; else it would be answered with the turn before.
+        anew = [one for one in _telling_stems(question) if one in weights and one not in _LIGHT_VERBS]
+        answering = [one for one in answering if all(new in one.covered for new in anew)]
+    return _render(_choose(answering, weights)) if answering else None
 
 
 def informative_sentences(text: str, limit: int = 1) -> list[str]:
@@ -197,7 +226,7 @@ def _candidates(passages: Iterable[Passage]) -> list[_Candidate]:
     for passage in passages:
         around = stem_set(passage.text, passage.title, passage.heading)
         for unit in split_units(passage.text):
-            if unit.is_question or is_order_to_assistant(unit.text) or unit.text in seen:
+            if unit.is_question or unit.text in seen or is_order_to_assistant(unit.text) or _POINTER.search(unit.text):
                 continue
             seen.add(unit.text)
             near = stem_set(unit.text, unit.context, unit.heading, passage.heading, passage.title)
@@ -205,12 +234,21 @@ def _candidates(passages: Iterable[Passage]) -> list[_Candidate]:
     return candidates
 
 
-def _wanted(question: str) -> dict[str, float]:
+def _wanted(question: str, leans_on: str) -> dict[str, float]:
     """The stems that the question looks for and how much each counts: those of what is asked fully, the rest less."""
     asked = [one for one in split_sentences(question) if "?" in one] or [question]
     inside = stem_set(*asked)
     wanted = dict.fromkeys(_telling_stems(question), 0.4)
-    return {one: 1.0 if one in inside else share for one, share in wanted.items()}
+    wanted = {one: 1.0 if one in inside else share for one, share in wanted.items()}
+    for one in _telling_stems(leans_on):
+        wanted.setdefault(one, 0.5)
+    light = set(_LIGHT_VERBS)
+    for asks, _, satisfied in _KINDS:
+        if asks.search(f"{leans_on} {question}"):
+            light |= satisfied
+    if not set(wanted) <= light:
+        wanted = {one: share * _LIGHT_SHARE if one in light else share for one, share in wanted.items()}
+    return wanted
 
 
 def _telling_words(question: str) -> list[str]:
@@ -222,7 +260,7 @@ def _telling_stems(question: str) -> list[str]:
 
 
 def _synonyms(one: str) -> frozenset[str]:
-    return frozenset(other for group in _SYNONYMS if one in group for other in group) - {one}
+    return frozenset(other for group in _SYNONYMS if has_stem(one, group) for other in group) - {one}
 
 
 def _score(candidate: _Candidate, weights: dict[str, float], question: str) -> _Scored:
@@ -233,21 +271,22 @@ def _score(candidate: _Candidate, weights: dict[str, float], question: str) -> _
     for asks, gives, satisfied in _KINDS:
         if asks.search(question):
             if gives.search(candidate.unit.text):
-                kind_bonus += 0.6
+                kind_bonus += 0.8
                 answered |= satisfied
             else:
-                kind_bonus -= 0.3
+                kind_bonus -= 0.5
     gained = 0.0
     credit = 0.0
     covered: set[str] = set()
     total = sum(weights.values())
     for one, worth in weights.items():
+        in_title = has_stem(one, title)
         if has_stem(one, own):
-            gained += worth
+            gained += worth * (1.25 if in_title else 1.0)
             credit += worth
             covered.add(one)
         elif has_stem(one, candidate.near):
-            gained += worth * (0.7 if has_stem(one, title) else 0.6)
+            gained += worth * (0.75 if in_title else 0.6)
             credit += worth
             covered.add(one)
         elif any(has_stem(other, candidate.near) for other in _synonyms(one)) or one in answered:
@@ -260,30 +299,46 @@ def _score(candidate: _Candidate, weights: dict[str, float], question: str) -> _
     pairs = len(word_pairs(question) & word_pairs(candidate.unit.text))
     mean = total / max(len(weights), 1)
     length = len(words(candidate.unit.text))
-    score = gained + mean * (kind_bonus * bool(covered) + 0.4 * pairs) - 0.01 * mean * max(0, length - 25)
+    score = gained + mean * (kind_bonus * bool(covered) + 0.4 * pairs)
+    score /= 1 + 0.012 * max(0, length - 12)
     if length < 4:
         score *= 0.7
-    return _Scored(candidate, score, credit / total if total else 0.0, frozenset(covered))
+    return _Scored(candidate, score, credit / total if total else 0.0, frozenset(covered), kind_bonus > 0)
 
 
-def _has_most_telling(best: _Scored, weights: dict[str, float]) -> bool:
+def _is_of_kind(text: str, question: str) -> bool:
+    """Whether a text has a duration, a sum or a number where the question asks how long, how much or how many."""
+    return all(
+        gives.search(text) or (gives is not _DURATION and not _COSTS.search(question) and _NUMBER.search(text))
+        for asks, gives, _ in _KINDS
+        if asks.search(question) and _MEASURE.search(question)
+    )
+
+
+def _is_telling(best: _Scored, weights: dict[str, float], wanted: dict[str, float]) -> bool:
     """Whether the rarest words of the question are met by the sentence or by the passage that it stands in.
 
-    Of one or two telling words none may be missing; of more, the rarest third may not be missing all at once.
+    Of up to three words none of the rare ones may be missing; of more, no more than half.
     """
-    full = [one for one in weights if weights[one] >= 0.75 * max(weights.values())]
+    heaviest = max(weights.values())
+    own = stem_set(best.candidate.unit.text, best.candidate.unit.context)
+    said = [one for one in best.covered if wanted[one] > _LIGHT_SHARE]
+    if not any(has_stem(each, own) for one in said for each in (one, *_synonyms(one))) and not best.answers_kind:
+        return False
+    full = [one for one in weights if weights[one] >= 0.75 * heaviest]
     around = best.candidate.around
 
     def met(one: str) -> bool:
-        return one in best.covered or has_stem(one, around)
+        return one in best.covered or (len(full) > 2 and has_stem(one, around))
 
     missing = [one for one in full if not met(one)]
-    if len(weights) <= 2:
+    if len(weights) <= 3:
         return not missing
     return len(missing) <= len(full) / 2
 
 
-def _choose(best: _Scored, scored: list[_Scored], weights: dict[str, float]) -> list[_Candidate]:
+def _choose(scored: list[_Scored], weights: dict[str, float]) -> list[_Candidate]:
+    best = scored[0]
     chosen = [best.candidate]
     covered = set(best.covered)
     for one in scored:
@@ -293,7 +348,11 @@ def _choose(best: _Scored, scored: list[_Scored], weights: dict[str, float]) -> 
             continue
         fresh = sum(weights[new] for new in one.covered - covered)
         same_list = bool(one.candidate.unit.context) and one.candidate.unit.context == best.candidate.unit.context
-        if fresh > 0 or one.score >= 0.85 * best.score or (same_list and one.score >= 0.7 * best.score):
+        if (
+            fresh >= 0.2 * sum(weights.values())
+            or one.score >= 0.85 * best.score
+            or (same_list and one.score >= 0.7 * best.score)
+        ):
             chosen.append(one.candidate)
             covered |= one.covered
     # Best first; of one passage, in the order of the passage.

@@ -67,7 +67,10 @@ def allows_null(schema: Schema, root: Schema) -> bool:
     if isinstance(schema.get("enum"), list) and kinds is None:
         return None in schema["enum"]
     return any(
-        allows_null(one, root) for name in ("anyOf", "oneOf") if isinstance(schema.get(name), list) for one in schema[name]
+        allows_null(one, root)
+        for name in ("anyOf", "oneOf")
+        if isinstance(schema.get(name), list)
+        for one in schema[name]
     )
 
 
@@ -114,7 +117,8 @@ def find_by_pattern(pattern: str, text: str) -> list[str]:
     found: list[str] = []
     for one in loose.finditer(text):
         for written in (one[0], one[0].upper(), one[0].lower()):
-            if compiled.search(written):
+            # A plain word that happens to have the length of a code is none.
+            if compiled.search(written) and not written.isalpha():
                 found.append(written)
                 break
     return list(dict.fromkeys(found))

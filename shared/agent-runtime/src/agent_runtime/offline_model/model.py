@@ -25,10 +25,10 @@ _WHO = (
     "I answer by quoting what tools or texts give me, and I fill in forms from your words."
 )
 _THANKS = re.compile(r"\b(?:thanks|thank you|cheers|bye|goodbye|great|perfect)\b", re.IGNORECASE)
-_QUESTION_LABEL = re.compile(r"^\s*(?:the )?(?:user(?:'s)? )?question\s*:\s*(?P<question>.+)$", re.IGNORECASE | re.MULTILINE)
+_QUESTION_LABEL = re.compile(r"^\s*(?:the )?(?:user(?:'s)? )?question\s*:\s*(?P<question>.+)$", re.I | re.M)
 
 
-class CannotDo(Exception):  # noqa: N818 - it names what happened, as callers read it
+class CannotDo(Exception):
     """Raised when the offline model is asked for what it cannot do; the message says what and why."""
 
 
@@ -54,11 +54,7 @@ class OfflineModel:
             raise CannotDo("The offline model finds no values in the text for a tool that it was told to call.")
         if request.output_schema is not None:
             return ModelReply(text=json.dumps(_filled(conversation, request.output_schema.schema), ensure_ascii=False))
-        return ModelReply(text=_clip(_text_answer(conversation)))
-
-
-def _clip(text: str) -> str:
-    return text.strip()
+        return ModelReply(text=_text_answer(conversation))
 
 
 def _filled(conversation: Conversation, schema: dict[str, Any]) -> Any:
@@ -75,12 +71,12 @@ def _filled(conversation: Conversation, schema: dict[str, Any]) -> Any:
 
 def _text_answer(conversation: Conversation) -> str:
     if conversation.results:
-        return answer_from(read_outputs(conversation.results), conversation.question)
+        return answer_from(read_outputs(conversation.results), conversation.user_text, conversation.leans_on)
     if is_small_talk(conversation.user_text):
         return f"You are welcome. {_WHO}" if _THANKS.search(conversation.user_text) else f"Hello. {_WHO}"
     question, context = _context_of(conversation)
     if not context.is_empty:
-        return answer_from(context, question)
+        return answer_from(context, question, conversation.leans_on)
     if conversation.request.tools:
         return f"None of the tools that I was offered fits your request. {_WHO}"
     return f"I was given no text to answer from. {_WHO}"
@@ -95,11 +91,11 @@ def _context_of(conversation: Conversation) -> tuple[str, Sources]:
     for message in reversed(conversation.request.messages):
         given = message.role in ("system", "user") and message.text is not text
         if given and (has_numbered_blocks(message.text) or '"passages"' in message.text):
-            return conversation.question, read_context(message.text)
+            return text, read_context(message.text)
     earlier = [one.text for one in conversation.request.messages if one.role == "tool"]
     if earlier:
-        return conversation.question, read_outputs(earlier)
-    return conversation.question, Sources()
+        return text, read_outputs(earlier)
+    return text, Sources()
 
 
 def _split_question(text: str) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from .tokens import has_stem, stem_set, words
 _NUMBERED = re.compile(r"^\s*(?P<number>\d{1,2})[.)]\s+(?P<text>.*)$")
 _CODE = re.compile(r"`([^`\s]+?)(?:\([^`]*\))?`")
 _CANDIDATE = re.compile(
-    r"^\s*(?:[-*]\s+)?[`\"*]*(?P<id>[\w.-]+)[`\"*]*\s*[:—–|-]\s+(?P<rest>.+)$", re.MULTILINE  # noqa: RUF001
+    r"^\s*(?:[-*]\s+)?[`\"*]*(?P<id>[\w.-]+)[`\"*]*\s*[:\u2014\u2013|-]\s+(?P<rest>.+)$", re.MULTILINE
 )
 _CASE_LABEL = re.compile(r"^\s*(?:the )?(?:case|message|request|goal|user|text)\s*:\s*", re.IGNORECASE)
 
@@ -76,7 +76,7 @@ def choose_candidate(schema: Schema, texts: list[str], user_text: str) -> dict[s
                     described[line["id"]] = line["rest"]
         if len(described) < max(1, len(ids) // 2):
             continue
-        case = _CANDIDATE.sub(lambda line: "" if line["id"] in ids else line[0], user_text)
+        case = "\n".join(line for line in user_text.splitlines() if not _lists_one(line, described))
         best = _best_candidate(described, case)
         filler = Filler(schema, case, {})
         answer: dict[str, Any] = {}
@@ -93,6 +93,11 @@ def choose_candidate(schema: Schema, texts: list[str], user_text: str) -> dict[s
                 answer[other] = filler.fill(each, other).value
         return answer
     return None
+
+
+def _lists_one(line: str, described: dict[str, str]) -> bool:
+    found = _CANDIDATE.match(line)
+    return found is not None and found["id"] in described
 
 
 def _plan_shape(schema: Schema) -> _PlanShape | None:
@@ -150,8 +155,9 @@ def _case_text(user_text: str, source: str) -> str:
     marked = next((at for at, line in enumerate(lines) if _CASE_LABEL.match(line)), None)
     if marked is not None:
         # From the label on, up to the procedure when that comes after it.
-        end = next((at for at in range(marked + 1, len(lines)) if _NUMBERED.match(lines[at]) or lines[at].startswith("#")), len(lines))
-        case = "\n".join([_CASE_LABEL.sub("", lines[marked]), *lines[marked + 1 : end]]).strip()
+        rest = lines[marked + 1 :]
+        end = next((at for at, line in enumerate(rest) if _NUMBERED.match(line) or line.startswith("#")), len(rest))
+        case = "\n".join([_CASE_LABEL.sub("", lines[marked]), *rest[:end]]).strip()
         if case:
             return case
     kept = [line for line in lines if not _NUMBERED.match(line) and not line.startswith("#")]
@@ -165,7 +171,7 @@ def _step(root: Schema, option: Schema, item: _Item, place: int, case: str) -> d
     for name, schema in fields.items():
         if name == "tool":
             step[name] = item.tool
-        elif name == "id" or name == "step_id":
+        elif name in ("id", "step_id"):
             step[name] = f"s{place}" if any(kind_of(one) == "string" for one in variants(schema, root)) else place
         elif name in ("number", "order", "position", "index"):
             step[name] = place
@@ -174,9 +180,9 @@ def _step(root: Schema, option: Schema, item: _Item, place: int, case: str) -> d
         elif name in ("reason", "why", "description", "purpose", "title"):
             step[name] = _fitted(_plain(item.text), schema, root)
         elif name in ("arguments", "args", "parameters", "input", "inputs"):
-            step[name] = _arguments(schema, root, case)
+            step[name] = _arguments(schema, root, case, item.text)
         else:
-            found = _argument(name, schema, root, case)
+            found = _argument(name, schema, root, case, item.text)
             if found is not None or name in required:
                 step[name] = found
     return step
@@ -195,13 +201,13 @@ def _depends_on(schema: Schema, root: Schema, place: int) -> Any:
     return None if allows_null(schema, root) else ""
 
 
-def _arguments(schema: Schema, root: Schema, case: str) -> Any:
+def _arguments(schema: Schema, root: Schema, case: str, item: str) -> Any:
     for option in variants(schema, root):
         if kind_of(option) == "object":
             required = set(option.get("required", []))
             filled: dict[str, Any] = {}
             for name, one in properties(option, root).items():
-                value = _argument(name, one, root, case)
+                value = _argument(name, one, root, case, item)
                 if value is not None or name in required:
                     filled[name] = value
             return filled
@@ -210,14 +216,21 @@ def _arguments(schema: Schema, root: Schema, case: str) -> Any:
     return {}
 
 
-def _argument(name: str, schema: Schema, root: Schema, case: str) -> Any:
-    """A step's argument: told by the case, else null, else the case's first sentence where text must stand."""
-    filler = Filler(root, case, read_known(case))
+def _argument(name: str, schema: Schema, root: Schema, case: str, item: str) -> Any:
+    """A step's argument: named outright by the item, told by the case, else null, else the case's first sentence where text must stand."""
+    for value in _closed_values(schema, root):
+        # "with the priority high" settles the argument called priority.
+        if isinstance(value, str) and re.search(
+            rf"\b{re.escape(name)}\W+(?:is |of |as |to )?[`\"']?{re.escape(value)}\b", item, re.IGNORECASE
+        ):
+            return value
+    filler = Filler(root, case, read_known(case), prose=False)
     found = filler.fill(schema, name)
     if found.told or allows_null(schema, root):
         return found.value
-    free = [one for one in variants(schema, root) if kind_of(one) == "string" and not {"enum", "const", "format"} & set(one)]
-    for one in free:
+    for one in variants(schema, root):
+        if kind_of(one) != "string" or {"enum", "const", "format"} & set(one):
+            continue
         text = _fitted(_first_sentence(case), one, root)
         if fits_string(text, one):
             return text

@@ -7,6 +7,7 @@ emptiest value that the schema allows.
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,11 +32,11 @@ from .tokens import has_stem, is_content, same_stem, stem, stem_set, words
 _LINE = re.compile(r"^\s*(?:[-*]\s+)?\**(?P<name>[A-Za-z][\w /-]{0,38}?)\**\s*[:=]\**\s+(?P<value>\S.*)$", re.MULTILINE)
 _EXAMPLE = re.compile(r"(?<![\w-])(?=[\w-]*\d)[A-Za-z]{1,8}-?[\w-]*\d[\w-]*(?![\w-])")
 _REQUEST = re.compile(
-    r"\b(?:please|could you|can you|would you|will you|i(?:'d| would) like|i want|i need|we (?:want|need)|i(?:'m| am) asking"
-    r"|let me know|asking (?:for|to)|hoping)\b",
+    r"\b(?:please|could you|can you|would you|will you|i(?:'d| would) like|i want|i need|we (?:want|need)"
+    r"|i(?:'m| am) asking|let me know|asking (?:for|to)|hoping)\b",
     re.IGNORECASE,
 )
-_EMPTY_VALUES = ("unknown", "unspecified", "not_specified", "none", "other", "normal", "medium", "general", "na", "n/a")
+EMPTY_VALUES = ("unknown", "unspecified", "not_specified", "none", "other", "normal", "medium", "general", "na", "n/a")
 _MONEY_NAMES = stem_set("amount price total fee cost value sum money budget charge balance payment")
 _TEXT_NAMES = stem_set(
     "summary title subject headline description details problem text message note notes body content topic comment "
@@ -45,7 +46,8 @@ _TITLE_NAMES = frozenset(stem(word) for word in ("title", "subject", "headline",
 _LONG_NAMES = frozenset(
     stem(word) for word in ("description", "details", "body", "message", "content", "text", "report", "notes")
 )
-_REQUEST_NAMES = frozenset(stem(word) for word in ("request", "requested", "action", "wish", "desired", "wanted", "ask"))
+_REQUEST_NAMES = frozenset(stem(word) for word in ("request", "action", "wish", "desired", "wanted", "ask"))
+_IDENTIFIER_NAMES = frozenset({"id", "identifier", "number", "reference", "ref", "code"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class Filler:
     root: Schema
     text: str
     known: dict[str, Any] = field(default_factory=dict)
+    prose: bool = True
+    """Whether sentences of the text may fill fields such as a summary or a reason."""
 
     def fill(self, schema: Any, name: str = "", known: dict[str, Any] | None = None) -> Found:
         """The value for a schema that is called `name` where it stands."""
@@ -83,7 +87,8 @@ class Filler:
             found = self._find(option, name, known)
             if found is not None and found.told:
                 # Of object variants the one with the most told is meant.
-                if best is None or (isinstance(found.value, dict) and _told_count(found.value) > _told_count(best.value)):
+                more = best is None or _told_count(found.value) > _told_count(best.value)
+                if best is None or (isinstance(found.value, dict) and more):
                     best = found
                 if not isinstance(found.value, dict):
                     break
@@ -121,8 +126,8 @@ class Filler:
             found = self._find_array(schema, name, known)
             return Found(found, told=True) if found else None
         if kind == "boolean":
-            told = self._find_boolean(schema, name)
-            return None if told is None else Found(told, told=True)
+            flag = self._find_boolean(schema, name)
+            return None if flag is None else Found(flag, told=True)
         if kind in ("number", "integer"):
             number = self._find_number(schema, name, kind)
             return None if number is None else Found(number, told=True)
@@ -137,13 +142,17 @@ class Filler:
         description = str(schema.get("description", ""))
         if isinstance(schema.get("enum"), list):
             closed = [one for one in schema["enum"] if isinstance(one, str)]
+            if "currenc" in name.lower():
+                return [one.currency for one in values.amounts(self.text)]
             best = values.best_enum(closed, self.text, description)
             return [best] if best else []
         named = {stem(word) for word in words(name)}
+        if "languag" in named:
+            return ["en"] if schema.get("maxLength", 9) < 7 or "pattern" in schema else ["English", "en"]
         if isinstance(schema.get("pattern"), str) and (found := find_by_pattern(schema["pattern"], self.text)):
             return found
         shape = str(schema.get("format", ""))
-        by_shape = {
+        by_shape: dict[str, Callable[[str], list[str]]] = {
             "date": values.dates,
             "date-time": values.date_times,
             "email": values.EMAIL.findall,
@@ -166,11 +175,9 @@ class Filler:
             return values.URL.findall(self.text)
         if "dat" in named or "date" in words(name):
             return values.dates(self.text)
-        if "languag" in named:
-            return ["en"] if schema.get("maxLength", 9) < 7 or "code" in description.lower() else ["English"]
         if "pattern" in schema:
             return [self._clip(one, schema) for one in self._text_for(named, schema)] if named & _TEXT_NAMES else []
-        if set(words(name)) & {"id", "identifier", "number", "reference", "ref", "code"}:
+        if set(words(name)) & _IDENTIFIER_NAMES:
             return self._identifiers(name, f"{description} {json.dumps(schema.get('examples', []))}")
         if words(name)[-1:] == ["name"] or "person" in named:
             bearer = values.person(self.text)
@@ -180,6 +187,8 @@ class Filler:
         return []
 
     def _text_for(self, named: set[str], schema: Schema) -> list[str]:
+        if not self.prose:
+            return []
         body = self.body
         if named & _REQUEST_NAMES:
             asked = [one for one in split_sentences(body) if _REQUEST.search(one) and not is_order_to_assistant(one)]
@@ -205,7 +214,7 @@ class Filler:
             shape = re.sub(r"\d+", lambda _: r"\d+", re.escape(example))
             if found := re.findall(rf"(?<![\w-]){shape}(?![\w-])", self.text, re.IGNORECASE):
                 return [str(one).upper() if example.isupper() else str(one) for one in found]
-        kinds = [stem(word) for word in words(name) if word not in ("id", "identifier", "number", "reference", "ref", "code")]
+        kinds = [stem(word) for word in words(name) if word not in _IDENTIFIER_NAMES]
         near: list[str] = []
         for one in re.finditer(r"(?<![\w.-])#?((?=[\w-]*\d)[A-Za-z0-9][\w-]*\w)(?![\w-])", self.text):
             before = [stem(word) for word in words(self.text[max(0, one.start() - 30) : one.start()])][-4:]
@@ -236,9 +245,7 @@ class Filler:
             return None
         for sentence in split_sentences(self.text):
             if all(has_stem(one, stem_set(sentence)) for one in wanted):
-                value = not values.is_negated(sentence, len(sentence)) and not re.search(
-                    r"\b(?:not|no|never|without|n't)\b|n['’]t\b", sentence, re.I  # noqa: RUF001
-                )
+                value = not values.is_negated(sentence)
                 return value if schema.get("enum", [value]).count(value) else None
         return None
 
@@ -271,8 +278,9 @@ class Filler:
         """Whether an object in a list stands for something in the text: an id or an amount, not only a summary."""
         fields = properties(resolve(schema, self.root), self.root)
         return any(
-            value.get(name) is not None and (patterns(one, self.root) or kind_of(variants(one, self.root)[0]) == "number")
+            patterns(one, self.root) or kind_of(variants(one, self.root)[0]) == "number"
             for name, one in fields.items()
+            if value.get(name) is not None
         )
 
     def _fit(self, given: Any, schema: Schema, name: str) -> Any:
@@ -333,7 +341,7 @@ class Filler:
         closed = schema.get("enum")
         if isinstance(closed, list) and closed:
             as_words = {str(one).lower(): one for one in closed}
-            return next((as_words[one] for one in _EMPTY_VALUES if one in as_words), closed[0])
+            return next((as_words[one] for one in EMPTY_VALUES if one in as_words), closed[0])
         kind = kind_of(schema)
         if kind == "object":
             return self.fill_object(schema, known)[0]
@@ -359,8 +367,9 @@ class Filler:
         if schema.get("format") in shapes:
             return shapes[schema["format"]]
         wanted = stem_set(name, str(schema.get("description", "")))
-        about = [one for one in split_sentences(self.body) if any(has_stem(one_word, stem_set(one)) for one_word in wanted)]
-        first = split_sentences(self.body)[:1]
+        sentences = split_sentences(self.body)
+        about = [one for one in sentences if any(has_stem(each, stem_set(one)) for each in wanted)]
+        first = sentences[:1]
         candidates = ["", *(self._clip(one, schema) for one in [*about[:1], *first]), "unknown", *_probes(schema)]
         return next((one for one in candidates if fits_string(one, schema)), "unknown")
 

@@ -8,16 +8,19 @@ import re
 from dataclasses import dataclass
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"”')\]]*\s+(?=[\"“'(\[*`]*[A-Z0-9])")
-_ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|approx|no|nos|mr|mrs|ms|dr|st|vs|incl|max|min|p|pp)|\b[A-Z])\.$", re.I)
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:e\.g|i\.e|etc|approx|no|nos|mr|mrs|ms|dr|st|vs|incl|max|min|p|pp)|\b[A-Z])\.$", re.I
+)
 _LIST_ITEM = re.compile(r"^\s*(?:[-*+]|\d{1,3}[.)])\s+(?P<text>.+)$")
 _HEADING = re.compile(r"^\s{0,3}(#{1,6})\s+(?P<text>.+?)\s*#*$")
 _TABLE_RULE = re.compile(r"^\s*\|?\s*:?-{2,}:?\s*(?:\|\s*:?-{2,}:?\s*)*\|?\s*$")
+_LINK = re.compile(r"!?\[([^\]]+)\]\([^)\s]*\)")
 _MARKUP = re.compile(r"(\*\*|__|(?<!\w)[*_](?=\w)|(?<=[\w.!?])[*_](?!\w))")
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One quotable piece. `context` is the lead-in or the headers that it is read with; `heading` is the nearest one."""
+    """One quotable piece. `context` is the lead-in that it is read with; `heading` is the nearest one."""
 
     text: str
     context: str = ""
@@ -113,5 +116,5 @@ def _cells(line: str) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """The text as a reader sees it: without marks for bold and italics."""
-    return _MARKUP.sub("", text).strip()
+    """The text as a reader sees it: without marks for bold and italics, and of a link only its words."""
+    return _MARKUP.sub("", _LINK.sub(r"\1", text)).strip()

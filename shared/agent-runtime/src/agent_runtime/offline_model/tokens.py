@@ -11,23 +11,32 @@ from itertools import pairwise
 _WORD = re.compile(r"[^\W_]+(?:[.,]\d+)*(?:['’][^\W_]+)?")  # noqa: RUF001 - both apostrophes are met in texts
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
+
+def listed(text: str) -> list[str]:
+    """The words of a list that is written with white space between them."""
+    return text.split()
+
+
 STOP_WORDS = frozenset(
-    """
-    a about above after again all also am an and any anyone anything are as at be because been before being below both
-    but by can cannot could did do does doing done down during each either else ever every few for from further get
-    gets getting give given go goes going got had has have having he hello her here hers hey hi him his how i if in
-    into is it its itself just kindly know let like long many may me might mine more most much must my myself need needs no
-    nor not now of off ok okay on once only or other our ours out over own perhaps please put same say says see shall
-    she should so some someone something such sure take takes tell than thank thanks that the their theirs them then
-    there these they thing things this those through to too under until up us very want wants was we were what whatever
-    when where whether which while who whom whose why will wish with within without would yes yet you your yours
-    yourself again actually already really still maybe think mean means explain describe happen happens happened work
-    works way able possible allowed ask asking question answer one got don doesn didn isn aren wasn won can't couldn
-    wouldn shouldn i'm i've i'd i'll we're we've it's that's what's don't doesn't didn't isn't aren't wasn't won't
-    """.split()
+    listed("""
+    a about above after again all also am an and any anyone anything are as at be because been before being
+    below both but by can cannot could did do does doing done during each either else ever every few for from
+    further get gets getting give given go goes going got had has have having he hello her here hers hey hi him
+    his how i if in into is it its itself just kindly know let like long many may me might mine more most much
+    must my myself need needs no nor not now of off ok okay on once only or other our ours out over own per
+    perhaps please put same say says see shall she should so some someone something such sure take takes tell
+    than thank thanks that the their theirs them then there these they thing things this those through to too
+    under until up us very want wants was we were what whatever when where whether which while who whom whose
+    why will wish with within without would yes yet you your yours yourself again actually already really still
+    maybe think mean means explain describe happen happens happened work works way able possible allowed ask
+    asking question answer one got don doesn didn isn aren wasn won can't couldn wouldn shouldn i'm i've i'd
+    i'll we're we've it's that's what's don't doesn't didn't isn't aren't wasn't won't
+    """)
 )
 
 _ENDINGS = (
+    ("erships", ""),
+    ("ership", ""),
     ("ational", "ate"),
     ("isation", "ize"),
     ("ization", "ize"),
@@ -92,6 +101,8 @@ _IRREGULAR = {
     "stolen": "steal",
     "taken": "take",
     "took": "take",
+    "uk": "kingdom",
+    "usa": "states",
     "women": "woman",
     "worn": "wear",
     "written": "write",

@@ -8,22 +8,25 @@ import hashlib
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from agent_runtime.model_exchange import FunctionTool, ToolCall
 
 from .json_schema import Schema, allows_null, find_by_pattern, kind_of, patterns, properties, resolve, variants
-from .schema_filling import Filler, read_known
-from .tokens import content_words, has_stem, is_content, stem, stem_set, words
+from .schema_filling import EMPTY_VALUES, Filler, read_known
+from .tokens import content_words, has_stem, listed, stem, stem_set, words
 from .turns import Conversation
 
 _SMALL_TALK = frozenset(
-    """hi hello hey hiya howdy greetings good morning afternoon evening night day bye goodbye welcome thanks thank you
-    cheers great nice perfect cool fine ok okay lovely excellent wonderful awesome super well who are what how your name
-    bot robot human real ai assistant model language doing today there much very so everything all right alright a an
-    the is that it was am i i'm be been this for help helpful helped can do me does could please yes no of to meet
-    appreciated appreciate sure see later soon have talk chat speak with ciao""".split()
+    listed("""
+    hi hello hey hiya howdy greetings good morning afternoon evening night day bye goodbye welcome thanks thank
+    you cheers great nice perfect cool fine ok okay lovely excellent wonderful awesome super well who are what
+    how your name bot robot human real ai assistant model language doing today there much very so everything all
+    right alright a an the is that it was am i i'm be been this for help helpful helped can do me does could
+    please yes no of to meet appreciated appreciate sure see later soon have talk chat speak with ciao lot lots
+    bunch heaps million
+    """)
 )
 _QUESTION = re.compile(
     r"^\W*(?:(?:and|but|so|also|hi|hello|hey|ok|thanks)\W+)*"
@@ -35,9 +38,14 @@ _READING = stem_set("lookup find list search fetch check view retrieve query rea
     "get", "look", "show", "see", "up", "lookup", "find", "list", "read", "know",
 }  # fmt: skip
 _PLAIN_VERBS = frozenset(
-    stem(word) for word in "create make issue do send open add start submit record give put new run set request".split()
+    stem(word)
+    for word in listed(
+        "create make issue do send open add start submit record give put new run set update change request"
+    )
 )
 _FREE_NAMES = {"query", "question", "search", "q", "keywords", "keyword", "terms", "topic"}
+_ID = re.compile(r"\b[A-Za-z]+-(?=[\w-]*\d)[\w-]+")
+_PARTS = re.compile(r"(?<=[.?!;])\s+|,?\s+and\s+(?=(?:how|what|when|can|is|do|which)\b)", re.IGNORECASE)
 _MANY = re.compile(r"\b(?:list|all|every|history|which|other|recent|previous|past)\b", re.IGNORECASE)
 
 
@@ -67,7 +75,9 @@ def choose_calls(conversation: Conversation) -> tuple[ToolCall, ...]:
         return ()
     made = {(one.name, _canonical(one.arguments)) for one in conversation.calls}
     if made:
-        return _further_call(conversation, tools, made) if not forced else _fresh(conversation, _forced(conversation, tools))
+        if forced:
+            return _fresh(conversation, _forced(conversation, tools))
+        return _further_call(conversation, tools, made)
     choices = _ranked(conversation, tools)
     if not choices:
         return _fresh(conversation, _forced(conversation, tools)) if forced else ()
@@ -88,7 +98,8 @@ def _fresh(conversation: Conversation, choices: list[_Choice]) -> tuple[ToolCall
         arguments = json.dumps(one.arguments, ensure_ascii=False)
         if (one.tool.name, _canonical(arguments)) in made:
             continue
-        place = f"{len(conversation.request.messages)}:{len(calls)}:{conversation.user_text}:{one.tool.name}:{arguments}"
+        turn = f"{len(conversation.request.messages)}:{conversation.user_text}"
+        place = f"{turn}:{len(calls)}:{one.tool.name}:{arguments}"
         call_id = f"call_{hashlib.sha256(place.encode()).hexdigest()[:24]}"
         calls.setdefault(f"{one.tool.name} {arguments}", ToolCall(call_id, one.tool.name, arguments))
     return tuple(calls.values())
@@ -164,7 +175,7 @@ def _arguments(conversation: Conversation, tool: FunctionTool, extra: str) -> tu
     root = tool.parameters
     fields = properties(resolve(root, root), root)
     required = set(resolve(root, root).get("required", []))
-    filler = Filler(root, conversation.user_text, read_known(conversation.user_text))
+    filler = Filler(root, conversation.user_text, read_known(conversation.user_text), prose=False)
     arguments: dict[str, Any] = {}
     by_id = searches = False
     for name, schema in fields.items():
@@ -192,15 +203,25 @@ def _arguments(conversation: Conversation, tool: FunctionTool, extra: str) -> tu
         if value.told:
             arguments[name] = value.value
         elif name in required:
+            spare = (
+                _has_empty_value(schema)
+                or {"const", "default"} & set(schema)
+                or kind_of(variants(schema, root)[0]) in ("array", "boolean")
+            )
+            prose = Filler(root, conversation.user_text).fill(schema, name)
             if allows_null(schema, root):
                 arguments[name] = None
-            elif "const" in schema or "default" in schema:
-                arguments[name] = value.value
-            elif kind_of(variants(schema, root)[0]) in ("array", "boolean"):
-                arguments[name] = value.value
+            elif prose.told or spare:
+                arguments[name] = prose.value
             else:
                 return None, False, False
     return arguments, by_id, searches
+
+
+def _has_empty_value(schema: Schema) -> bool:
+    """Whether a closed list has a value for what is not known."""
+    closed = schema.get("enum")
+    return isinstance(closed, list) and any(one in EMPTY_VALUES for one in closed)
 
 
 def _example_of(pattern: str) -> str:
@@ -235,10 +256,10 @@ def is_search_text(name: str, schema: Schema, root: Schema) -> bool:
 
 def search_words(conversation: Conversation, schema: Schema) -> str:
     """The content words of the request, those of the turn that it leans on first."""
-    own = content_words(conversation.user_text)
-    found = list(dict.fromkeys([*conversation.completion, *own]))[:16]
+    own = content_words(_ID.sub(" ", conversation.user_text))
+    found = list(dict.fromkeys([*content_words(_ID.sub(" ", conversation.leans_on)), *own]))[:16]
     if not found:
-        found = [word for word in words(conversation.user_text) if is_content(word)] or words(conversation.user_text)[:12]
+        found = words(conversation.user_text)[:12]
     query = " ".join(found)
     room = schema.get("maxLength")
     return query[:room].rsplit(" ", 1)[0] if isinstance(room, int) and len(query) > room else query
@@ -250,9 +271,7 @@ def _same_tool_other_ids(conversation: Conversation, best: _Choice) -> list[_Cho
     for name, schema in properties(resolve(root, root), root).items():
         found = _ids(conversation, patterns(schema, root)) if patterns(schema, root) else []
         if len(found) > 1 and not best.changes and best.arguments.get(name) in found:
-            return [
-                _Choice(best.tool, {**best.arguments, name: one}, best.score, best.by_id, best.changes) for one in found[:8]
-            ]
+            return [replace(best, arguments={**best.arguments, name: one}) for one in found[:8]]
     return [best]
 
 
@@ -260,14 +279,15 @@ def _search_beside(conversation: Conversation, best: _Choice, choices: list[_Cho
     """A search to make beside an id's tool, when another part of the request asks what that tool cannot know."""
     if not best.by_id or best.changes:
         return None
-    parts = [one for one in re.split(r"(?<=[.?!;])\s+|,?\s+and\s+(?=how|what|when|can|is|do|which)", conversation.user_text) if one]
+    parts = _PARTS.split(conversation.user_text)
     known = stem_set(best.tool.name, best.tool.description, *properties(best.tool.parameters, best.tool.parameters))
     ids = {str(one).lower() for one in best.arguments.values()}
     for part in parts if len(parts) > 1 else []:
         if not _QUESTION.search(part) or any(one in part.lower() for one in ids):
             continue
-        if len([one for one in stem_set(part) if not has_stem(one, known)]) >= 1:
-            return next((one for one in choices if not one.by_id and not one.changes and one.tool is not best.tool), None)
+        if any(not has_stem(one, known) for one in stem_set(part)):
+            others = (one for one in choices if not one.by_id and not one.changes)
+            return next((one for one in others if one.tool is not best.tool), None)
     return None
 
 

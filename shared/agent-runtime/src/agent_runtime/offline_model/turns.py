@@ -72,13 +72,19 @@ class Conversation:
         if not self.is_follow_up:
             return []
         own = {stem(word) for word in content_words(self.user_text)}
+        return [word for word in content_words(self.leans_on) if not has_stem(stem(word), own)][:12]
+
+    @cached_property
+    def leans_on(self) -> str:
+        """The earlier turns that a follow-up leans on, oldest first; empty when it stands by itself."""
+        if not self.is_follow_up:
+            return ""
         turns: list[str] = []
         for turn in self.earlier_turns:
-            turns.append(turn)
+            turns.insert(0, turn)
             if len(content_words(turn)) > 2 and not _OPENERS.match(turn):
                 break
-        found = dict.fromkeys(word for turn in reversed(turns) for word in content_words(turn))
-        return [word for word in found if not has_stem(stem(word), own)][:12]
+        return "\n".join(turns)
 
     @cached_property
     def question(self) -> str:

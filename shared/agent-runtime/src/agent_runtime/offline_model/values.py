@@ -8,19 +8,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from .tokens import has_stem, same_stem, stem, stem_set, stems, words
+from .tokens import has_stem, listed, same_stem, stem, stem_set, stems, words
 
 EMAIL = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
 URL = re.compile(r"https?://[^\s<>\"')\]]+")
 UUID = re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b", re.IGNORECASE)
 PHONE = re.compile(r"(?<![\w-])\+?\d[\d ()/-]{6,16}\d(?![\w-])")
-IDENTIFIER = re.compile(r"(?<![\w-])(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[A-Za-z]{1,8}(?:-?[A-Za-z0-9]+)*(?:-[A-Za-z0-9]+)*(?![\w-])")
 _DATE_TIME = re.compile(r"\b\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:\d{2})?")
 _ISO_DATE = re.compile(r"\b(\d{4})-(\d{2})-(\d{2})\b")
 _MONTHS = {
     name[:3]: at
     for at, name in enumerate(
-        "january february march april may june july august september october november december".split(), start=1
+        listed("january february march april may june july august september october november december"), start=1
     )
 }
 _MONTH = r"(?P<month>jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
@@ -40,13 +39,16 @@ _AMOUNT = re.compile(
 )
 _NUMBER = re.compile(r"(?<![\w.,-])-?\d+(?:[.,]\d+)?(?![\w-]|[.,]\d)")
 _NUMBER_WORDS = {
-    word: at for at, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())
+    word: at for at, word in enumerate(listed("zero one two three four five six seven eight nine ten eleven twelve"))
 }
 _PERSON = re.compile(
-    r"(?:\b(?:my name is|i am called|name:|this is)\s+|\b(?:regards|sincerely|thanks|thank you|cheers|wishes|yours),?\s*\n+\s*)"
+    r"(?:\b(?:my name is|i am called|name:|this is)\s+"
+    r"|\b(?:regards|sincerely|thanks|thank you|cheers|wishes|yours),?\s*\n+\s*)"
     r"(?P<name>[A-Z][\w'’-]+(?:[ ][A-Z][\w'’-]+){0,3})",  # noqa: RUF001
 )
-_NEGATION = re.compile(r"\b(?:not|no|never|without|cannot|can't|don't|doesn't|didn't|isn't|wasn't|won't|hasn't|haven't)\b", re.I)
+_NEGATION = re.compile(
+    r"\b(?:not|no|never|without|cannot|can't|don't|doesn't|didn't|isn't|wasn't|won't|hasn't|haven't)\b", re.I
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +137,9 @@ def person(text: str) -> str | None:
     return found["name"] if found else None
 
 
-def is_negated(text: str, at: int) -> bool:
-    """Whether a negation stands shortly before a place in a text."""
-    return bool(_NEGATION.search(text[max(0, at - 20) : at]))
+def is_negated(sentence: str) -> bool:
+    """Whether a sentence denies something."""
+    return bool(_NEGATION.search(sentence))
 
 
 def best_enum(values: Sequence[str], text: str, description: str = "") -> str | None:
@@ -145,7 +147,7 @@ def best_enum(values: Sequence[str], text: str, description: str = "") -> str | 
     text_stems = stems(text)
     present = frozenset(text_stems)
     best: tuple[float, str] | None = None
-    for at, value in enumerate(values):
+    for value in values:
         own = [stem(word) for word in words(value)]
         if not own:
             continue
@@ -155,8 +157,8 @@ def best_enum(values: Sequence[str], text: str, description: str = "") -> str | 
             score *= 0.5
         score += 0.6 * sum(has_stem(one, present) for one in stem_set(_explanation(value, values, description)))
         # The earlier a text names a value, the likelier it is what the text is about.
-        first = next((place for place, one in enumerate(text_stems) if any(same_stem(one, other) for other in own)), 999)
-        score -= 0.001 * min(first, 400) + 0.0001 * at
+        first = next((place for place, one in enumerate(text_stems) if has_stem(one, own)), 400)
+        score -= 0.001 * min(first, 400)
         if score > 0.45 and (best is None or score > best[0]):
             best = (score, value)
     return best[1] if best else None
@@ -164,7 +166,8 @@ def best_enum(values: Sequence[str], text: str, description: str = "") -> str | 
 
 def _explanation(value: str, values: Sequence[str], description: str) -> str:
     """What a description says of one value: `value: words` or `value (words)`, up to the next value."""
-    found = re.search(rf"(?<![\w-])[`'\"]?{re.escape(value)}[`'\"]?\s*(?::|=|-|–|—|\(|means|is for|when)\s*", description)  # noqa: RUF001
+    marks = r"[`'\"]?\s*(?::|=|-|–|—|\(|means|is for|when)\s*"  # noqa: RUF001
+    found = re.search(rf"(?<![\w-]){re.escape(value)}{marks}", description)
     if not found:
         return ""
     rest = description[found.end() :]
