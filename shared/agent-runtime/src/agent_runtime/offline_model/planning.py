@@ -16,7 +16,7 @@ from .tokens import has_stem, stem_set, words
 _NUMBERED = re.compile(r"^\s*(?P<number>\d{1,2})[.)]\s+(?P<text>.*)$")
 _CODE = re.compile(r"`([^`\s]+?)(?:\([^`]*\))?`")
 _CANDIDATE = re.compile(
-    r"^\s*(?:[-*]\s+)?[`\"*]*(?P<id>[\w.-]+)[`\"*]*\s*[:\u2014\u2013|-]\s+(?P<rest>.+)$", re.MULTILINE
+    r"^[ \t]*(?:[-*][ \t]+)?[`\"*]*(?P<id>[\w.-]+)[`\"*]*[ \t]*[:\u2014\u2013|-][ \t]+(?P<rest>.+)$", re.MULTILINE
 )
 _CASE_LABEL = re.compile(r"^\s*(?:the )?(?:case|message|request|goal|user|text)\s*:\s*", re.IGNORECASE)
 
