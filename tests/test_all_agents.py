@@ -106,8 +106,11 @@ async def ask(url: str, question: str) -> Any:
 def test_the_runner_lists_the_four_agents_with_the_model_in_use(running: dict[str, str]) -> None:
     lines = Path(running["output"]).read_text().splitlines()
     for agent in AGENTS:
-        listed = [line for line in lines if line.startswith(agent.name) and running[agent.name] in line]
+        listed = [
+            line for line in lines if line.startswith(f"{agent.name} ") and "model: " in line and " | " not in line
+        ]
         assert len(listed) == 1
+        assert running[agent.name] in listed[0]
         assert "offline-extractive" in listed[0]
         assert all(protocol in listed[0] for protocol in agent.protocols)
 
