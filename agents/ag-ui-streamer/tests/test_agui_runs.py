@@ -44,6 +44,13 @@ async def test_a_tool_is_called_and_its_result_and_the_new_state_are_streamed(se
     assert events[-1]["usage"][0]["inputTokens"] > 0
 
 
+async def test_an_order_that_was_looked_up_is_in_the_state(served, say, events_of) -> None:
+    async with served() as url:
+        events = await events_of(url, say("Where is order NP-10316?"))
+    snapshots = [event["snapshot"] for event in events if event["type"] == "STATE_SNAPSHOT"]
+    assert [order["order_id"] for order in snapshots[-1]["orders"]] == ["NP-10316"]
+
+
 async def test_bad_arguments_of_a_search_are_told_to_the_model_and_the_run_goes_on(served, say, events_of) -> None:
     model = ScriptedModel()
     model.enqueue([ToolCall("call_1", "search_handbook", '{"question": 7}')], "I could not search.")

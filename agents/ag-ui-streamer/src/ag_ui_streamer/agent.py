@@ -96,9 +96,8 @@ class _Sources:
             ]
             self.passages += numbered
             return output | {"passages": numbered}
-        for order in output.get("orders", [output]):
-            if "order_id" in order:
-                self.orders[order["order_id"]] = order
+        for order in output.get("orders") or [output["order"]]:
+            self.orders[order["order_id"]] = order
         return output
 
     def state(self) -> dict[str, Any]:

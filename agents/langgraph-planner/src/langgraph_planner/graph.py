@@ -20,7 +20,7 @@ from support_desk.handbook import Runbook
 
 from langgraph_planner.facts import complete, learn, missing
 from langgraph_planner.model_calls import Model
-from langgraph_planner.plan import Plan, Step, plan_schema, read_plan
+from langgraph_planner.plan import Plan, Step, arguments_schema, plan_schema, read_plan
 from langgraph_planner.progress import PlanMade, StepEnded, StepStarted, Thought, Told
 from langgraph_planner.report import ask_for_approval, no_plan, nothing_fits, report
 
@@ -147,12 +147,13 @@ class Planner:
         arguments = complete(step.arguments, tool.parameters(), state["facts"])
         if missing(arguments, tool.parameters()):
             instructions = COMPLETE.format(tool=tool.name, description=tool.description, reason=step.reason)
-            found = await self._model.fill(instructions, _told(state), "arguments", tool.parameters())
+            found = await self._model.fill(instructions, _told(state), "arguments", arguments_schema(step.tool))
             arguments = complete(arguments, tool.parameters(), found)
         if lacking := missing(arguments, tool.parameters()):
             return self._next(state, step, "skipped", reason=f"Nobody said what to use for {', '.join(lacking)}.")
         if "note" in arguments and arguments["note"] is None:
-            arguments["note"] = step.reason  # A record without a word of why is of no use to colleagues.
+            # A record without a word of why is of no use to colleagues.
+            arguments["note"] = step.reason.removeprefix(step.tool).lstrip(" —-:")
         ready = {"arguments": arguments}
         return Command(goto="ask_approval" if step.irreversible else "run_step", update={"ready": ready})
 

@@ -44,19 +44,21 @@ def plan_schema() -> dict[str, Any]:
 
 
 def _step_schema(tool: str) -> dict[str, Any]:
-    parameters = TOOLS_BY_NAME[tool].parameters()
-    arguments = parameters | {
-        "properties": {name: _nullable(schema) for name, schema in parameters["properties"].items()}
-    }
     return _object(
         {
             "id": {"type": "string", "description": "s1, s2, …"},
             "tool": {"type": "string", "const": tool},
-            "arguments": arguments,
+            "arguments": arguments_schema(tool),
             "reason": {"type": "string", "description": "Why this step, from the runbook."},
             "depends_on": {"type": "array", "items": {"type": "string"}, "description": "Ids of earlier steps."},
         }
     )
+
+
+def arguments_schema(tool: str) -> dict[str, Any]:
+    """The tool's parameters, each of which may also be null: a model that must give an order number invents one."""
+    parameters = TOOLS_BY_NAME[tool].parameters()
+    return parameters | {"properties": {name: _nullable(schema) for name, schema in parameters["properties"].items()}}
 
 
 def _nullable(schema: dict[str, Any]) -> dict[str, Any]:

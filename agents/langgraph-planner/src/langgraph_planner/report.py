@@ -18,7 +18,7 @@ def report(runbook: str, records: Sequence[Mapping[str, Any]]) -> str:
 
 def ask_for_approval(tool: str, arguments: Mapping[str, Any]) -> str:
     named = ", ".join(f"{name} {value}" for name, value in arguments.items() if value is not None)
-    return f"{tool} cannot be undone and needs your approval: {named}."
+    return f"{tool} cannot be undone and needs your approval: {named.removesuffix('.')}."
 
 
 def nothing_fits(titles: Sequence[str]) -> str:
