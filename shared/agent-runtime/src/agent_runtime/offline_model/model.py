@@ -25,7 +25,7 @@ _WHO = (
     "I answer by quoting what tools or texts give me, and I fill in forms from your words."
 )
 _THANKS = re.compile(r"\b(?:thanks|thank you|cheers|bye|goodbye|great|perfect)\b", re.IGNORECASE)
-_QUESTION_LABEL = re.compile(r"^\s*(?:the )?(?:user(?:'s)? )?question\s*:\s*(?P<question>.+)$", re.I | re.M)
+_QUESTION_LABEL = re.compile(r"^[ \t]*(?:the )?(?:user(?:'s)? )?question\s*:\s*(?P<question>.+)$", re.I | re.M)
 
 
 class CannotDo(Exception):

@@ -217,7 +217,7 @@ def _arguments(schema: Schema, root: Schema, case: str, item: str) -> Any:
 
 
 def _argument(name: str, schema: Schema, root: Schema, case: str, item: str) -> Any:
-    """A step's argument: named outright by the item, told by the case, else null, else the case's first sentence where text must stand."""
+    """A step's argument: named by the item, told by the case, else null, or the first sentence where text must be."""
     for value in _closed_values(schema, root):
         # "with the priority high" settles the argument called priority.
         if isinstance(value, str) and re.search(

@@ -29,13 +29,17 @@ from .sentences import split_sentences
 from .sources import embedded_json
 from .tokens import has_stem, is_content, same_stem, stem, stem_set, words
 
-_LINE = re.compile(r"^\s*(?:[-*]\s+)?\**(?P<name>[A-Za-z][\w /-]{0,38}?)\**\s*[:=]\**\s+(?P<value>\S.*)$", re.MULTILINE)
+_LINE = re.compile(
+    r"^[ \t]*(?:[-*][ \t]+)?\**(?P<name>[A-Za-z][\w /-]{0,38}?)\**\s*[:=]\**[ \t]+(?P<value>\S.*)$", re.MULTILINE
+)
 _EXAMPLE = re.compile(r"(?<![\w-])(?=[\w-]*\d)[A-Za-z]{1,8}-?[\w-]*\d[\w-]*(?![\w-])")
 _REQUEST = re.compile(
     r"\b(?:please|could you|can you|would you|will you|i(?:'d| would) like|i want|i need|we (?:want|need)"
     r"|i(?:'m| am) asking|let me know|asking (?:for|to)|hoping)\b",
     re.IGNORECASE,
 )
+_MAX_TEXT = 20_000
+_MAX_DEPTH = 12
 EMPTY_VALUES = ("unknown", "unspecified", "not_specified", "none", "other", "normal", "medium", "general", "na", "n/a")
 _MONEY_NAMES = stem_set("amount price total fee cost value sum money budget charge balance payment")
 _TEXT_NAMES = stem_set(
@@ -67,6 +71,10 @@ class Filler:
     known: dict[str, Any] = field(default_factory=dict)
     prose: bool = True
     """Whether sentences of the text may fill fields such as a summary or a reason."""
+    _depth: int = 0
+
+    def __post_init__(self) -> None:
+        self.text = self.text[:_MAX_TEXT]
 
     def fill(self, schema: Any, name: str = "", known: dict[str, Any] | None = None) -> Found:
         """The value for a schema that is called `name` where it stands."""
@@ -102,12 +110,27 @@ class Filler:
 
     def fill_object(self, schema: Schema, known: dict[str, Any], *, whole: bool = True) -> tuple[dict[str, Any], bool]:
         """The object for an object schema, and whether the text told any of it. Optional untold values are left out."""
-        schema = resolve(schema, self.root)
+        if self._depth >= _MAX_DEPTH:
+            return {}, False
+        self._depth += 1
+        try:
+            return self._fill_fields(resolve(schema, self.root), known, whole=whole)
+        finally:
+            self._depth -= 1
+
+    def _fill_fields(self, schema: Schema, known: dict[str, Any], *, whole: bool) -> tuple[dict[str, Any], bool]:
         fields = properties(schema, self.root)
         required = schema.get("required", []) if whole else list(fields)
         filled: dict[str, Any] = {}
         any_told = False
         for name, one in fields.items():
+            # A schema that holds itself is filled once; what it may leave out ends there.
+            deep = self._depth > _MAX_DEPTH // 2
+            if deep and name not in required:
+                continue
+            if deep and allows_null(one, self.root):
+                filled[name] = None
+                continue
             found = self.fill(one, name, known)
             if found.told or name in required:
                 filled[name] = found.value

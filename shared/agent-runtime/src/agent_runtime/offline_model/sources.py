@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-_NUMBERED_BLOCK = re.compile(r"^\s*\[(\d{1,3})\]\s*", re.MULTILINE)
+_NUMBERED_BLOCK = re.compile(r"^[ \t]*\[(\d{1,3})\]\s*", re.MULTILINE)
 _MAX_DEPTH = 6
 
 

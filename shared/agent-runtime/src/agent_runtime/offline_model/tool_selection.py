@@ -199,7 +199,7 @@ def _arguments(conversation: Conversation, tool: FunctionTool, extra: str) -> tu
                 continue
         value = filler.fill(schema, name)
         if not value.told and extra:
-            value = Filler(root, extra, read_known(extra)).fill(schema, name)
+            value = Filler(root, extra, read_known(extra), prose=False).fill(schema, name)
         if value.told:
             arguments[name] = value.value
         elif name in required:

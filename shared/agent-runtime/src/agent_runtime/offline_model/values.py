@@ -10,7 +10,7 @@ from datetime import date
 
 from .tokens import has_stem, listed, same_stem, stem, stem_set, stems, words
 
-EMAIL = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
+EMAIL = re.compile(r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
 URL = re.compile(r"https?://[^\s<>\"')\]]+")
 UUID = re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b", re.IGNORECASE)
 PHONE = re.compile(r"(?<![\w-])\+?\d[\d ()/-]{6,16}\d(?![\w-])")
@@ -31,13 +31,14 @@ _CURRENCY_WORDS = {
     "franc": "CHF", "francs": "CHF", "yen": "JPY",
 }  # fmt: skip
 _CODES = "EUR|GBP|USD|CHF|JPY|SEK|NOK|DKK|PLN|CZK|CAD|AUD|NZD"
-_FIGURE = r"\d{1,3}(?:[, ]\d{3})+(?:\.\d{1,2})?|\d+(?:[.,]\d{1,2})?"
+# Bounded, so that a long run of digits is not tried again from each of its places.
+_FIGURE = r"(?<!\d)(?:\d{1,3}(?:[, ]\d{3}){1,4}(?:\.\d{1,2})?|\d{1,12}(?:[.,]\d{1,2})?)"
 _AMOUNT = re.compile(
     rf"(?P<sign>[€£$¥]) ?(?P<a>{_FIGURE})|(?P<b>{_FIGURE}) ?(?P<sign2>[€£$¥])"
     rf"|(?P<c>{_FIGURE}) ?(?P<code>{_CODES})\b|\b(?P<code2>{_CODES}) ?(?P<d>{_FIGURE})"
     rf"|(?P<e>{_FIGURE}) (?P<word>{'|'.join(_CURRENCY_WORDS)})\b",
 )
-_NUMBER = re.compile(r"(?<![\w.,-])-?\d+(?:[.,]\d+)?(?![\w-]|[.,]\d)")
+_NUMBER = re.compile(r"(?<![\w.,-])-?\d{1,15}(?:[.,]\d{1,9})?(?![\w-]|[.,]\d)")
 _NUMBER_WORDS = {
     word: at for at, word in enumerate(listed("zero one two three four five six seven eight nine ten eleven twelve"))
 }
