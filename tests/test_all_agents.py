@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -89,7 +90,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.1)
         urls = {agent.name: f"http://127.0.0.1:{first + offset}" for offset, agent in enumerate(AGENTS)}
-        yield urls | {"output": str(log), "pid": str(runner.pid)}
+        yield urls | {"output": str(log), "pid": str(runner.pid), "state": str(folder / "state")}
         runner.send_signal(signal.SIGINT)
         assert runner.wait(40) == 0, log.read_text()
     finally:
@@ -206,6 +207,59 @@ async def test_azd_local_invoke_prints_an_answer_over_invocations(running: dict[
 
 
 @pytest.mark.parametrize("agent", AGENTS, ids=lambda agent: agent.name)
+def readme_blocks(path: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def here(command: str, running: dict[str, str]) -> str:
+    """A README's command, with the ports and the state folder of this run."""
+    for agent in AGENTS:
+        command = command.replace(f"http://127.0.0.1:{agent.local_port}", running[agent.name])
+    return command.replace("=.state", f"={running['state']}").replace(".venv/bin/python", sys.executable)
+
+
+async def test_the_python_examples_of_the_readme_run_and_print_what_it_says(running: dict[str, str]) -> None:
+    questions, planner = readme_blocks(ROOT / "README.md", "python")
+    for code, expected in ((questions, "within 30 days of delivery"), (planner, "6 of 6 steps were done")):
+        command = [sys.executable, "-c", here(code, running)]
+        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        assert expected in done.stdout
+        for line in done.stdout.splitlines():
+            assert line in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+async def test_the_shell_examples_of_the_readme_run(running: dict[str, str]) -> None:
+    sign, stream = readme_blocks(ROOT / "README.md", "sh")
+    for code, expected in ((sign, '"status":"completed"'), (stream, '"outcome":{"type":"success"}')):
+        command = here(code, running).replace("http://127.0.0.1:8089", running["webhook-extractor"])
+        if "sign github" in command:
+            command = command.replace(
+                "sign github", f"sign github --url {running['webhook-extractor']} --secret '{SECRET}'"
+            )
+        environment = os.environ | {"no_proxy": "*"}
+        done = await asyncio.to_thread(
+            subprocess.run,
+            ["sh", "-ec", command],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert expected in done.stdout, done.stdout
+
+
+def test_the_readme_lists_what_make_help_lists() -> None:
+    shown = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert shown.strip() in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 async def test_unknown_paths_and_methods_are_json_errors_with_a_code(running: dict[str, str], agent: Any) -> None:
     async with httpx2.AsyncClient(base_url=running[agent.name], trust_env=False) as client:
         for answer in (await client.get("/nowhere"), await client.put("/readiness")):
