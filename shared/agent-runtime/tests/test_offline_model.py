@@ -507,3 +507,8 @@ def test_a_schema_that_holds_itself_is_filled_to_an_end() -> None:
         "required": ["next", "title"],
     }
     fill({"$defs": {"Node": node}, "$ref": "#/$defs/Node"}, "A chain of notes.")
+
+
+def test_how_long_may_ask_for_a_length() -> None:
+    passage = {"number": 1, "title": "Towing", "text": "A towing rope is at most 2 metres. It is checked every year."}
+    assert "at most 2 metres" in with_result("How long may a towing rope be?", {"passages": [passage]}).text

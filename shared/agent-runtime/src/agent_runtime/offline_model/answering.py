@@ -35,6 +35,8 @@ _NUMBER_WORD = (
 )
 _DURATION = re.compile(
     rf"\b{_NUMBER_WORD}[ -](?:(?!an? |per )\w+[ -])?(?:second|minute|hour|day|night|week|month|year)s?\b"
+    # "How long" asks for a length as well.
+    rf"|\b{_NUMBER_WORD} ?(?:mm|cm|m|km|millimet|centimet|met(?:re|er)|kilomet|inch|f(?:oo|ee)t|ft|yard|mile)\w*"
     r"|\b(?:same|next) (?:\w+ )?day\b|\b(?:immediately|at once|lifetime|overnight|until|unlimited|never|always)\b",
     re.IGNORECASE,
 )
