@@ -197,6 +197,18 @@ async def test_a_failing_tool_is_reported_and_what_depends_on_it_is_not_done(ser
     assert await ledger() == []
 
 
+async def test_a_failure_also_stops_what_depends_on_it_through_another_step(served, script, ledger) -> None:
+    label = {"tool": "create_return_label", "arguments": {"order_id": "NP-10042"}, "depends_on": ["s1"]}
+    refund = script.refunded("NP-10274", "117.50", "CHF") | {"depends_on": ["s2"]}
+    model = ScriptedModel()
+    model.enqueue(script.chosen("return-request"), script.planned(script.looked_up("NP-99999"), label, refund))
+    async with served(model) as client:
+        response = await client.responses.create(model="any", input="Return NP-99999.")
+    assert "mcp_approval_request" not in kinds(response)
+    assert "Not done — issue_refund: It needs s2, which could not be done." in response.output_text
+    assert await ledger() == []
+
+
 async def test_a_run_that_takes_too_long_ends_incomplete(served, script, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAX_RUN_SECONDS", "0.5")
     model = ScriptedModel()

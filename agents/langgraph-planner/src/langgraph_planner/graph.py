@@ -140,9 +140,10 @@ class Planner:
         if state["position"] >= len(plan.steps):
             return Command(goto="report")
         step = plan.steps[state["position"]]
-        undone = {record["step_id"] for record in state["records"] if record["status"] == "failed"}
-        if broken := [other for other in step.depends_on if other in undone and _needs(step, other, plan)]:
-            return self._next(state, step, "skipped", reason=f"It needs {', '.join(broken)}, which failed.")
+        failed = {record["step_id"] for record in state["records"] if record["status"] == "failed"}
+        if broken := _broken(step, _lost(plan, state["position"], failed), plan):
+            why = "which failed" if failed.issuperset(broken) else "which could not be done"
+            return self._next(state, step, "skipped", reason=f"It needs {', '.join(broken)}, {why}.")
         tool = TOOLS_BY_NAME[step.tool]
         arguments = complete(step.arguments, tool.parameters(), state["facts"])
         if missing(arguments, tool.parameters()):
@@ -222,6 +223,19 @@ class Planner:
         if facts is not None:
             update["facts"] = facts
         return Command(goto="prepare_step", update=update)
+
+
+def _lost(plan: Plan, position: int, failed: set[str]) -> set[str]:
+    """The earlier steps that failed, and those that were left out because they need one of them."""
+    lost = set(failed)
+    for earlier in plan.steps[:position]:
+        if _broken(earlier, lost, plan):
+            lost.add(earlier.id)
+    return lost
+
+
+def _broken(step: Step, lost: set[str], plan: Plan) -> list[str]:
+    return [other for other in step.depends_on if other in lost and _needs(step, other, plan)]
 
 
 def _needs(step: Step, other: str, plan: Plan) -> bool:

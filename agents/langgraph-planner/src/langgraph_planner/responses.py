@@ -38,13 +38,15 @@ def register_planner(host: ResponsesAgentServerHost, runs: Runs, approvals: Appr
             stopping = (cancellation_signal, context.shutdown, too_late)
             async with aclosing(until(progress, *stopping)) as happening:  # type: ignore[type-var]
                 async for happened in happening:
-                    for event in items.write(happened):
-                        yield event
+                    events = list(items.write(happened))
                     if isinstance(happened, ApprovalNeeded):
+                        # Before anybody sees the request: an answer may come at once.
                         ids = (happened.interrupt_id, items.approval_id)
                         await approvals.remember(
                             ids, thread_id=thread_id, interrupt_id=happened.interrupt_id, user=user
                         )
+                    for event in events:
+                        yield event
         except Stopped:
             if cancellation_signal.is_set() and not context.shutdown.is_set():
                 return  # The host ends a cancelled response itself.
