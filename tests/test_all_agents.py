@@ -206,7 +206,6 @@ async def test_azd_local_invoke_prints_an_answer_over_invocations(running: dict[
     assert shown
 
 
-@pytest.mark.parametrize("agent", AGENTS, ids=lambda agent: agent.name)
 def readme_blocks(path: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
@@ -260,6 +259,7 @@ def test_the_readme_lists_what_make_help_lists() -> None:
     assert shown.strip() in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("agent", AGENTS, ids=lambda agent: agent.name)
 async def test_unknown_paths_and_methods_are_json_errors_with_a_code(running: dict[str, str], agent: Any) -> None:
     async with httpx2.AsyncClient(base_url=running[agent.name], trust_env=False) as client:
         for answer in (await client.get("/nowhere"), await client.put("/readiness")):
