@@ -1,31 +1,172 @@
-"""The planner as its users run it: a process that is stopped while it works."""
+"""The planner as a process: its start, its memory, and its end at any moment, after which the run still ends once."""
 
 import asyncio
+import json
+from collections import Counter
+from typing import Any
 
 import openai
-from agent_runtime.testing.process import AgentProcess
-from agent_runtime.testing.scripted_model import Hang, ScriptedModel
+import pytest
+from agent_runtime.model_exchange import ModelReply, ModelRequest
+from agent_runtime.testing import AgentProcess, Hang, ScriptedModel
+
+BROKEN = "Order NP-10274 arrived broken, the customer wants the money back."
 
 
-async def test_a_run_that_a_stop_cuts_is_failed_and_not_in_progress_for_ever() -> None:
+def client(process: AgentProcess) -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(base_url=process.url, api_key="unused", max_retries=0)
+
+
+async def ended(ask: openai.AsyncOpenAI, response_id: str, seconds: float = 30) -> Any:
+    async with asyncio.timeout(seconds):
+        while True:
+            response = await ask.responses.retrieve(response_id)
+            if response.status not in {"queued", "in_progress"}:
+                return response
+            await asyncio.sleep(0.05)
+
+
+class StopsOnce:
+    """A model that plans a case as the book says, and hangs the first time it is asked for what `where` names."""
+
+    def __init__(self, script: Any, where: str) -> None:
+        self._where = where
+        self._stopped = False
+        self.model = ScriptedModel(self._answer)
+        self._plan = script.planned(
+            script.looked_up("NP-10274"),
+            {
+                "tool": "open_case",
+                "arguments": {"category": "damaged_item", "summary": "Broken.", "order_id": "NP-10274"},
+            },
+            {"tool": "draft_reply", "arguments": {"order_id": "NP-10274", "subject": None, "body": None}},
+        )
+        self._choice = script.chosen("damaged-on-arrival")
+
+    def _answer(self, request: ModelRequest) -> Any:
+        name = request.output_schema.name if request.output_schema else ""
+        if name == self._where and not self._stopped:
+            self._stopped = True
+            return Hang()
+        if name == "runbook_choice":
+            return self._choice
+        if name == "plan":
+            return self._plan
+        filled = {"case_id": None, "order_id": None, "subject": "Your order", "body": "Hello."}
+        return ModelReply(json.dumps(filled))
+
+
+async def test_it_starts_with_a_few_plain_lines_and_idles_in_little_memory() -> None:
+    async with AgentProcess("langgraph_planner") as process:
+        lines = process.output().splitlines()
+        assert len(lines) <= 6
+        assert not any("{" in line or "WARNING" in line.upper() for line in lines)
+        assert process.rss_mb() < 120
+        assert await process.terminate() == 0
+    assert "Traceback" not in process.output()
+
+
+async def test_a_foreground_run_that_a_stop_cuts_is_failed() -> None:
     model = ScriptedModel()
     model.enqueue(Hang())
     async with model.serve() as base_url:
-        environment = {"OPENAI_BASE_URL": base_url, "MODEL_NAME": "scripted"}
-        agent = AgentProcess("langgraph_planner", env=environment)
-        async with agent, openai.AsyncOpenAI(base_url=agent.url, api_key="unused", max_retries=0) as client:
-            response = await client.responses.create(model="any", input="Points are missing.", background=True)
-            await asyncio.wait_for(model.hanging.wait(), 20)
-            assert await agent.terminate() in {0, -15}
-            await agent.start()
-            stored = await client.responses.retrieve(response.id)
+        process = AgentProcess("langgraph_planner", env={"OPENAI_BASE_URL": base_url, "MODEL_NAME": "m"})
+        async with process, client(process) as ask:
+            stream = await ask.responses.create(model="any", input=BROKEN, stream=True)
+            first = await anext(aiter(stream))
+            await asyncio.wait_for(model.hanging.wait(), 10)
+            await process.terminate()
+            await stream.close()
+            await process.start()
+            stored = await ended(ask, first.response.id)
     assert stored.status == "failed"
-    assert stored.error is not None
-    assert stored.error.code == "server_shutdown"
+    # Not our `server_shutdown`: with `resilient_background` the host replaces what a handler says while it stops.
+    assert stored.error.code in {"server_error", "server_shutdown"}
 
 
-async def test_the_planner_idles_below_120_megabytes_and_stops_cleanly() -> None:
-    async with AgentProcess("langgraph_planner") as agent:
-        assert agent.rss_mb() < 120
-        await agent.terminate()
-    assert "Traceback" not in agent.output()
+@pytest.mark.parametrize(
+    ("where", "how"), [("runbook_choice", "SIGKILL"), ("arguments", "SIGKILL"), ("arguments", "SIGTERM")]
+)
+async def test_a_background_run_goes_on_in_the_next_process(script, ledger, where: str, how: str) -> None:
+    stopping = StopsOnce(script, where)
+    async with stopping.model.serve() as base_url:
+        env = {"OPENAI_BASE_URL": base_url, "MODEL_NAME": "m", "AGENTSERVER_GRACEFUL_SHUTDOWN_TIMEOUT_SECONDS": "3"}
+        process = AgentProcess("langgraph_planner", env=env)
+        async with process, client(process) as ask:
+            response = await ask.responses.create(model="any", input=BROKEN, background=True)
+            await asyncio.wait_for(stopping.model.hanging.wait(), 10)
+            await (process.kill() if how == "SIGKILL" else process.terminate())
+            await process.start()
+            final = await ended(ask, response.id)
+    assert final.status == "completed", final.error
+    assert [item.type for item in final.output] == [
+        "reasoning",
+        "structured_outputs",
+        *["function_call", "function_call_output"] * 3,
+        "message",
+    ]
+    assert "3 of 3 steps were done" in final.output_text
+    assert Counter(entry.tool for entry in await ledger()) == {"open_case": 1, "draft_reply": 1}
+
+
+async def test_an_approved_run_that_is_killed_refunds_once_and_ends(script, ledger) -> None:
+    """The approval is answered in the background; the process dies while the reply after the refund is written."""
+    stopping = StopsOnce(script, "arguments")
+    refund = script.refunded("NP-10274", "117.50", "CHF")
+    reply = {"tool": "draft_reply", "arguments": {"order_id": "NP-10274", "subject": None, "body": None}}
+    stopping._plan = script.planned(refund, reply)
+    async with stopping.model.serve() as base_url:
+        process = AgentProcess("langgraph_planner", env={"OPENAI_BASE_URL": base_url, "MODEL_NAME": "m"})
+        async with process, client(process) as ask:
+            response = await ask.responses.create(model="any", input=BROKEN)
+            (request,) = [item for item in response.output if item.type == "mcp_approval_request"]
+            answer: Any = [{"type": "mcp_approval_response", "approval_request_id": request.id, "approve": True}]
+            resumed = await ask.responses.create(
+                model="any", previous_response_id=response.id, input=answer, background=True
+            )
+            await asyncio.wait_for(stopping.model.hanging.wait(), 10)
+            await process.kill()
+            await process.start()
+            final = await ended(ask, resumed.id)
+            again = await ask.responses.create(model="any", previous_response_id=response.id, input=answer)
+    assert final.status == "completed", final.error
+    calls = [item.name for item in final.output if item.type == "function_call"]
+    assert calls == ["issue_refund", "draft_reply"]
+    assert "answered before" in again.output_text
+    assert Counter(entry.tool for entry in await ledger()) == {"issue_refund": 1, "draft_reply": 1}
+
+
+async def test_a_run_that_waits_for_an_approval_is_killed_and_can_still_be_approved(ledger) -> None:
+    process = AgentProcess("langgraph_planner")
+    async with process, client(process) as ask:
+        response = await ask.responses.create(model="any", input=BROKEN, background=True)
+        waiting = await ended(ask, response.id)
+        (request,) = [item for item in waiting.output if item.type == "mcp_approval_request"]
+        await process.kill()
+        await process.start()
+        answer: Any = [{"type": "mcp_approval_response", "approval_request_id": request.id, "approve": True}]
+        final = await ask.responses.create(model="any", previous_response_id=response.id, input=answer)
+    assert "6 of 6 steps were done" in final.output_text
+    assert Counter(entry.tool for entry in await ledger())["issue_refund"] == 1
+
+
+async def test_a_stream_that_a_kill_cut_is_followed_to_its_end(script) -> None:
+    stopping = StopsOnce(script, "arguments")
+    async with stopping.model.serve() as base_url:
+        process = AgentProcess("langgraph_planner", env={"OPENAI_BASE_URL": base_url, "MODEL_NAME": "m"})
+        async with process, client(process) as ask:
+            stream = await ask.responses.create(model="any", input=BROKEN, background=True, stream=True)
+            first = await anext(aiter(stream))
+            await asyncio.wait_for(stopping.model.hanging.wait(), 10)
+            await process.kill()
+            await stream.close()
+            await process.start()
+            final = await ended(ask, first.response.id)
+            events = []
+            rest = await ask.responses.retrieve(first.response.id, stream=True, starting_after=first.sequence_number)
+            async with rest:
+                async for event in rest:
+                    events.append(event)
+    assert final.status == "completed"
+    assert events[-1].type == "response.completed"
+    assert events[-1].response.output_text == final.output_text

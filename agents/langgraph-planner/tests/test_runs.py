@@ -217,6 +217,39 @@ async def test_a_run_that_takes_too_long_ends_incomplete(served, script, monkeyp
         response = await client.responses.create(model="any", input="Points are missing.")
     assert response.status == "incomplete"
     assert response.incomplete_details.reason == "max_run_seconds"
+    assert "Nothing was done." in response.output_text
+
+
+async def test_a_run_that_needs_too_many_model_calls_ends_incomplete_and_says_what_was_done(
+    served, script, ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAX_MODEL_CALLS", "2")
+    case = {"category": "loyalty", "summary": "Points are missing.", "order_id": "NP-10042"}
+    reply = {"order_id": "NP-10042", "subject": None, "body": None}
+    model = ScriptedModel()
+    model.enqueue(
+        script.chosen("missing-points"),
+        script.planned({"tool": "open_case", "arguments": case}, {"tool": "draft_reply", "arguments": reply}),
+    )
+    async with served(model) as client:
+        response = await client.responses.create(model="any", input="Points are missing.")
+    assert response.status == "incomplete"
+    assert response.incomplete_details.reason == "max_model_calls"
+    assert "Done — open_case" in response.output_text
+    assert [entry.tool for entry in await ledger()] == ["open_case"]
+
+
+async def test_a_plan_with_too_many_steps_is_not_begun(served, script, ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAX_STEPS", "1")
+    model = ScriptedModel()
+    case = {"tool": "open_case", "arguments": {"category": "loyalty", "summary": "Points are missing."}}
+    model.enqueue(script.chosen("missing-points"), script.planned(case, case), script.planned(case, case))
+    async with served(model) as client:
+        response = await client.responses.create(model="any", input="Points are missing.")
+    assert response.status == "incomplete"
+    assert response.incomplete_details.reason == "max_steps"
+    assert "at most 1" in response.output_text
+    assert await ledger() == []
 
 
 async def test_two_conversations_at_once_do_not_mix(served) -> None:
@@ -254,3 +287,23 @@ async def test_what_nobody_said_is_not_invented(served, ledger) -> None:
     assert "Not done — lookup_order: Nobody said what to use for order_id." in response.output_text
     assert "NP-" not in response.output_text
     assert not [entry for entry in await ledger() if entry.tool == "issue_refund"]
+
+
+async def test_a_reply_tells_the_customer_what_was_done_and_nothing_else(served, ledger) -> None:
+    async with served() as client:
+        await client.responses.create(model="any", input="The customer of NP-10042 wants to send the order back.")
+    entries = {entry.tool: entry for entry in await ledger()}
+    body = entries["draft_reply"].arguments["body"]
+    assert entries["create_return_label"].result["label"]["tracking_number"] in body
+    assert "refund" not in body
+
+
+async def test_the_handbook_is_searched_for_what_the_runbook_step_wants_to_know(served) -> None:
+    async with served() as client:
+        response = await client.responses.create(
+            model="any", input="Order NP-10274 arrived broken, the customer wants the money back."
+        )
+    (search,) = [item for item in response.output if getattr(item, "name", "") == "search_handbook"]
+    (found,) = [item for item in response.output if getattr(item, "call_id", "") == search.call_id and item != search]
+    assert "damage in transit" in json.loads(search.arguments)["query"]
+    assert "within 7 days of delivery" in found.output

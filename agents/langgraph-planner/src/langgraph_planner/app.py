@@ -7,7 +7,7 @@ from agent_runtime.hosting import host_options
 from agent_runtime.hosting.responses import open_response_store, protect_responses
 from agent_runtime.settings import SettingsError
 from agent_runtime.state_store import open_state_store
-from azure.ai.agentserver.responses import ResponsesAgentServerHost
+from azure.ai.agentserver.responses import ResponsesAgentServerHost, ResponsesServerOptions
 from support_desk.desk import open_desk
 from support_desk.handbook import HandbookError, load_runbooks
 from support_desk.handbook_index import open_handbook
@@ -36,11 +36,19 @@ def build_app(
     except HandbookError as error:
         raise SettingsError(f"HANDBOOK_DIR: {error}") from None
     store = open_response_store(settings)
-    host = ResponsesAgentServerHost(store=store, **host_options(settings))
+    options = ResponsesServerOptions(resilient_background=True)
+    host = ResponsesAgentServerHost(store=store, options=options, **host_options(settings))
     state = open_state_store(settings, "langgraph-planner", expires_after=_KEPT)
     desk = open_desk(settings, open_handbook(settings))
-    planner = Planner(Model(settings, transport=transport), desk, runbooks, max_steps=settings.max_steps)
-    runs = Runs(planner.compile(StateStoreSaver(state)))
-    register_planner(host, runs, Approvals(state), most_seconds=settings.max_run_seconds)
+    planner = Planner(
+        Model(settings, transport=transport),
+        desk,
+        runbooks,
+        max_steps=settings.max_steps,
+        max_model_calls=settings.max_model_calls,
+    )
+    most_seconds = settings.max_run_seconds
+    runs = Runs(planner.compile(StateStoreSaver(state)), state, most_seconds=most_seconds)
+    register_planner(host, planner, runs, Approvals(state), most_seconds=most_seconds)
     protect_responses(host, settings, store=store)
     return host

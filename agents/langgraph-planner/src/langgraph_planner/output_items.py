@@ -11,7 +11,16 @@ from typing import Any
 
 from azure.ai.agentserver.responses import ResponseEventStream
 
-from langgraph_planner.progress import ApprovalNeeded, PlanMade, Progress, StepEnded, StepStarted, Thought, Told
+from langgraph_planner.progress import (
+    ApprovalNeeded,
+    InterruptRaised,
+    PlanMade,
+    Progress,
+    StepEnded,
+    StepStarted,
+    Thought,
+    Told,
+)
 
 INTERRUPT_CALL = "__hosted_agent_adapter_interrupt__"
 SERVER_LABEL = "langgraph"
@@ -27,6 +36,7 @@ class OutputItems:
         """The id of the last `mcp_approval_request`, which a client answers with."""
 
     def write(self, happened: Progress) -> Iterator[Any]:
+        """The events of the one item that shows what happened."""
         match happened:
             case Thought(text):
                 yield from self._stream.output_item_reasoning_item(text)
@@ -40,18 +50,14 @@ class OutputItems:
                 yield from self._stream.output_item_function_call_output(call_id, written)
             case Told(text):
                 yield from self._message(text)
-            case ApprovalNeeded():
-                yield from self._approval(happened)
-
-    def _approval(self, asked: ApprovalNeeded) -> Iterator[Any]:
-        value = {"tool": asked.tool, "arguments": asked.arguments, "reason": asked.reason, "message": asked.message}
-        written = json.dumps(value, ensure_ascii=False)
-        yield from self._stream.output_item_function_call(INTERRUPT_CALL, asked.interrupt_id, written)
-        arguments = json.dumps(asked.arguments, ensure_ascii=False)
-        for event in self._stream.output_item_mcp_approval_request(SERVER_LABEL, asked.tool, arguments):
-            self.approval_id = event["item"]["id"]
-            yield event
-        yield from self._message(asked.message)
+            case InterruptRaised(interrupt_id, value):
+                written = json.dumps(value, ensure_ascii=False)
+                yield from self._stream.output_item_function_call(INTERRUPT_CALL, interrupt_id, written)
+            case ApprovalNeeded(_, tool, arguments):
+                written = json.dumps(arguments, ensure_ascii=False)
+                for event in self._stream.output_item_mcp_approval_request(SERVER_LABEL, tool, written):
+                    self.approval_id = event["item"]["id"]
+                    yield event
 
     def _message(self, text: str) -> Iterator[Any]:
         message = self._stream.add_output_item_message()

@@ -1,6 +1,10 @@
-"""What happens while a plan is made and carried out, as the graph tells it. `output_items` writes it on the wire."""
+"""What happens while a plan is made and carried out, as the graph logs it. `output_items` writes it on the wire.
 
-from dataclasses import dataclass
+Each entry becomes exactly one output item. So the number of items in a response says how much of the log it shows, and
+a response that is taken up again after a crash goes on with the first entry that it lacks.
+"""
+
+from dataclasses import asdict, dataclass
 from typing import Any
 
 
@@ -30,14 +34,20 @@ class StepEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class InterruptRaised:
+    """The twin of an approval request: how LangGraph's own Foundry host shows an interrupt."""
+
+    interrupt_id: str
+    value: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class ApprovalNeeded:
     """The run waits for a decision about one irreversible step."""
 
     interrupt_id: str
     tool: str
     arguments: dict[str, Any]
-    reason: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,4 +57,17 @@ class Told:
     text: str
 
 
-Progress = Thought | PlanMade | StepStarted | StepEnded | ApprovalNeeded | Told
+Progress = Thought | PlanMade | StepStarted | StepEnded | InterruptRaised | ApprovalNeeded | Told
+
+_LOGGED = {kind.__name__: kind for kind in (Thought, PlanMade, StepStarted, StepEnded, Told)}
+"""What the graph logs itself. The rest follows from where it stopped."""
+
+
+def to_json(entry: Progress) -> dict[str, Any]:
+    """The entry for the graph's state, which is plain JSON."""
+    return {"kind": type(entry).__name__, **asdict(entry)}
+
+
+def from_json(entry: dict[str, Any]) -> Progress:
+    made: Progress = _LOGGED[entry["kind"]](**{name: value for name, value in entry.items() if name != "kind"})
+    return made

@@ -1,4 +1,8 @@
-"""The Responses protocol: a new case starts a run, an answer to an approval resumes one; every way to end is told."""
+"""The Responses protocol: a new case starts a run, an answer to an approval resumes one; every way to end is told.
+
+A background response survives its process: each item is stored as it is written, and the next process goes on after the
+last one, from the run's checkpoint (azure-ai-agentserver-responses, `resilient_background`).
+"""
 
 import asyncio
 import logging
@@ -12,50 +16,64 @@ from agent_runtime.state_store import StateStoreError
 from azure.ai.agentserver.responses import ResponseContext, ResponseEventStream, ResponsesAgentServerHost
 
 from langgraph_planner.approvals import Approvals, UnknownApproval, read_case, read_decisions
+from langgraph_planner.graph import Planner
+from langgraph_planner.limits import LimitReached
 from langgraph_planner.output_items import OutputItems
-from langgraph_planner.progress import ApprovalNeeded, Progress
-from langgraph_planner.runs import Runs
+from langgraph_planner.progress import ApprovalNeeded, Told
+from langgraph_planner.runs import Runs, Turn
 
 logger = logging.getLogger(__name__)
 
 
-def register_planner(host: ResponsesAgentServerHost, runs: Runs, approvals: Approvals, *, most_seconds: float) -> None:
+def register_planner(
+    host: ResponsesAgentServerHost, planner: Planner, runs: Runs, approvals: Approvals, *, most_seconds: float
+) -> None:
     """Register the planner as the response handler of `host`."""
 
     @host.response_handler
     async def respond(
         request: Mapping[str, Any], context: ResponseContext, cancellation_signal: asyncio.Event
     ) -> AsyncIterator[Any]:
-        stream = ResponseEventStream(response_id=context.response_id, request=request)
+        stream = _open(request, context)
+        shown = len(stream.response["output"])
+        # Also when the response is taken up again: the host expects both from every handler.
         yield stream.emit_created()
         yield stream.emit_in_progress()
         items = OutputItems(stream)
         user = context.platform_context.user_id_key or ""
         too_late = asyncio.Event()
         timer = asyncio.get_running_loop().call_later(most_seconds, too_late.set)
+        turn: Turn | None = None
+        reason = text = ""
         try:
-            thread_id, progress = await _turn(context, runs, approvals, user)
+            turn = await _turn(context, runs, approvals, user)
             stopping = (cancellation_signal, context.shutdown, too_late)
-            async with aclosing(until(progress, *stopping)) as happening:  # type: ignore[type-var]
+            async with aclosing(until(runs.follow(turn, after=shown), *stopping)) as happening:  # type: ignore[type-var]
                 async for happened in happening:
                     events = list(items.write(happened))
                     if isinstance(happened, ApprovalNeeded):
-                        # Before anybody sees the request: an answer may come at once.
-                        ids = (happened.interrupt_id, items.approval_id)
+                        # Before the client can see the id.
                         await approvals.remember(
-                            ids, thread_id=thread_id, interrupt_id=happened.interrupt_id, user=user
+                            (happened.interrupt_id, items.approval_id),
+                            thread_id=turn.thread_id,
+                            interrupt_id=happened.interrupt_id,
+                            user=user,
                         )
                     for event in events:
                         yield event
+                    yield stream.checkpoint()
         except Stopped:
-            if cancellation_signal.is_set() and not context.shutdown.is_set():
+            if cancellation_signal.is_set():
                 return  # The host ends a cancelled response itself.
-            if too_late.is_set():
-                yield stream.emit_incomplete(reason="max_run_seconds")
-            else:
+            if context.shutdown.is_set():
+                if request.get("background"):
+                    await context.exit_for_recovery()  # The next process goes on; this raises.
                 message = "The agent was stopped before the run had ended. Ask again; what was done is not done twice."
                 yield stream.emit_failed(code="server_shutdown", message=message)
-            return
+                return
+            reason, text = "max_run_seconds", "The run has taken as long as it may."
+        except LimitReached as limit:
+            reason, text = limit.reason, limit.message
         except UnknownApproval:
             message = "No approval of this id waits for your answer. Answer with the id of an approval request."
             yield stream.emit_failed(code="unknown_approval", message=message)
@@ -75,16 +93,25 @@ def register_planner(host: ResponsesAgentServerHost, runs: Runs, approvals: Appr
             return
         finally:
             timer.cancel()
-        yield stream.emit_completed()
+        if not reason:
+            yield stream.emit_completed()
+            return
+        done = planner.account(await runs.values(turn.thread_id)) if turn else "Nothing was done."  # type: ignore[arg-type]
+        for event in items.write(Told(f"{text} {done}")):
+            yield event
+        yield stream.emit_incomplete(reason=reason)
 
 
-async def _turn(
-    context: ResponseContext, runs: Runs, approvals: Approvals, user: str
-) -> tuple[str, AsyncIterator[Progress]]:
-    """The thread of this turn, and what happens in it."""
+def _open(request: Mapping[str, Any], context: ResponseContext) -> ResponseEventStream:
+    if context.is_recovery and context.persisted_response is not None:
+        return ResponseEventStream(response_id=context.response_id, response=context.persisted_response)
+    return ResponseEventStream(response_id=context.response_id, request=request)
+
+
+async def _turn(context: ResponseContext, runs: Runs, approvals: Approvals, user: str) -> Turn:
     given = await context.get_input_items()
     if decisions := read_decisions(given):
         thread_id, answers = await approvals.resolve(decisions, user)
-        return thread_id, runs.resume(thread_id, answers)
+        return await runs.answer(context.response_id, thread_id, answers)
     # A new case is a new thread: its steps must not be taken for those of an earlier one.
-    return context.response_id, runs.start(read_case(given), context.response_id)
+    return Turn(context.response_id, read_case(given))

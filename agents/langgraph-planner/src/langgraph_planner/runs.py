@@ -1,55 +1,131 @@
-"""Runs the graph: starts on a new case, resumes what waited for approvals; one run of a thread at a time."""
+"""Runs the graph for one turn: starts on a new case, goes on with an answer, or takes up what a crash has cut.
 
-import asyncio
-from collections.abc import AsyncIterator
-from typing import Any, cast
-from weakref import WeakValueDictionary
+A turn tells the same entries in the same order whenever it is asked again, because they follow from the checkpoints. So
+whoever has shown the first of them asks for the rest by their number.
+"""
 
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agent_runtime.state_store import JSON, StateStore
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import Command
+from langgraph.types import Command, StateSnapshot
 
-from langgraph_planner.progress import ApprovalNeeded, Progress, Told
+from langgraph_planner.progress import ApprovalNeeded, InterruptRaised, Progress, Told, from_json
 
 _MOST_NODES = 200
 """Nodes that one turn may run; a plan of 50 steps needs about 150."""
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One response's part in a run."""
+
+    thread_id: str
+    case: str = ""
+    answers: Mapping[str, dict[str, Any]] | None = None
+    """What was decided, by the id of the interrupt; None for a turn that starts a run."""
+    answered_before: bool = False
+    log_from: int = 0
+    """How much of the run's log earlier turns have shown."""
+
+
 class Runs:
-    def __init__(self, graph: "CompiledStateGraph[Any, None, Any, Any]") -> None:
+    def __init__(
+        self, graph: "CompiledStateGraph[Any, None, Any, Any]", store: StateStore, *, most_seconds: float
+    ) -> None:
         self._graph = graph
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._store = store
+        self._most_seconds = most_seconds
 
-    async def start(self, case: str, thread_id: str) -> AsyncIterator[Progress]:
-        """Plan and carry out `case`, until it is done or waits for approvals."""
-        async for happened in self._run({"case": case, "thread_id": thread_id}, thread_id):
-            yield happened
+    async def answer(self, response_id: str, thread_id: str, answers: Mapping[str, dict[str, Any]]) -> Turn:
+        """The turn in which the response `response_id` answers what a run waits for.
 
-    async def resume(self, thread_id: str, answers: dict[str, dict[str, Any]]) -> AsyncIterator[Progress]:
-        """Go on with the answers. An approval that was answered before is not acted on again."""
-        lock = self._locks.setdefault(thread_id, asyncio.Lock())
-        async with lock:
-            waiting = {asked.interrupt_id for asked in await self._waiting(thread_id)}
-            fresh = {interrupt: answer for interrupt, answer in answers.items() if interrupt in waiting}
-            if len(fresh) < len(answers):
-                yield Told("This approval was answered before. Nothing was done again.")
-            if fresh:
-                async for happened in self._run(Command(resume=fresh), thread_id):
-                    yield happened
+        Of several answers to one interrupt, in any processes, the first acts. Its turn is kept, so that the same
+        response gets the same turn again after a crash.
+        """
+        kept = await self._store.get(f"turn/{response_id}")
+        if kept is None:
+            state = await self._state(thread_id)
+            waiting = {asked.id for asked in state.interrupts}
+            fresh = {
+                interrupt: answer
+                for interrupt, answer in answers.items()
+                if interrupt in waiting and await self._claim(f"answer/{thread_id}/{interrupt}", response_id)
+            }
+            turn = {
+                "answers": fresh,
+                "answered_before": len(fresh) < len(answers),
+                "log_from": len(state.values.get("log", ())),
+            }
+            _, kept = await self._store.put_if_absent(f"turn/{response_id}", turn)
+        return Turn(thread_id, **kept.value)
 
-    async def _run(self, given: Any, thread_id: str) -> AsyncIterator[Progress]:
-        config: RunnableConfig = {"configurable": {"thread_id": thread_id}, "recursion_limit": _MOST_NODES}
-        # "sync": a step is in the store before the next one begins.
-        async for happened in self._graph.astream(given, config, stream_mode="custom", durability="sync"):
-            yield cast(Progress, happened)
-        for asked in await self._waiting(thread_id):
-            yield asked
+    async def follow(self, turn: Turn, *, after: int = 0) -> AsyncIterator[Progress]:
+        """What happens in a turn, from entry number `after` on, until the run has ended or waits for an approval."""
+        number = 0
+        async for entry in self._entries(turn):
+            if number >= after:
+                yield entry
+            number += 1
 
-    async def _waiting(self, thread_id: str) -> list[ApprovalNeeded]:
-        state = await self._graph.aget_state({"configurable": {"thread_id": thread_id}})
-        return [
-            ApprovalNeeded(
-                asked.id, asked.value["tool"], asked.value["arguments"], asked.value["reason"], asked.value["message"]
-            )
-            for asked in state.interrupts
-        ]
+    async def values(self, thread_id: str) -> dict[str, Any]:
+        """The run's state as it is stored."""
+        return dict((await self._state(thread_id)).values)
+
+    async def _entries(self, turn: Turn) -> AsyncIterator[Progress]:
+        if turn.answered_before:
+            yield Told("This approval was answered before. Nothing was done again.")
+            if not turn.answers:
+                return
+        state = await self._state(turn.thread_id)
+        told = turn.log_from
+        for entry in state.values.get("log", ())[told:]:
+            yield from_json(entry)
+            told += 1
+        goes_on, given = _input(turn, state)
+        if goes_on:
+            # "sync" and "values": what is yielded is in the store, so nothing is told that a crash could take back.
+            config = _config(turn.thread_id) | {"recursion_limit": _MOST_NODES}
+            async for values in self._graph.astream(given, config, stream_mode="values", durability="sync"):
+                for entry in values.get("log", ())[told:]:
+                    yield from_json(entry)
+                    told += 1
+            state = await self._state(turn.thread_id)
+        for asked in state.interrupts:
+            yield InterruptRaised(asked.id, asked.value)
+            yield ApprovalNeeded(asked.id, asked.value["tool"], asked.value["arguments"])
+            yield Told(asked.value["message"])
+
+    async def _state(self, thread_id: str) -> StateSnapshot:
+        return await self._graph.aget_state(_config(thread_id))
+
+    async def _claim(self, key: str, response_id: str) -> bool:
+        """Whether this response's answer is the one that acts."""
+        claim: JSON = {"response_id": response_id, "at": time.time()}
+        won, present = await self._store.put_if_absent(key, claim)
+        if won or present.value["response_id"] == response_id:
+            return True
+        # The run still waits, although no turn lasts that long: the one that answered first has died.
+        if time.time() - present.value["at"] < self._most_seconds:
+            return False
+        await self._store.delete(key, etag=present.etag)
+        return (await self._store.put_if_absent(key, claim))[0]
+
+
+def _input(turn: Turn, state: StateSnapshot) -> tuple[bool, Any]:
+    """Whether the graph has something to do, and what it is given."""
+    if not state.values and not state.next:
+        return True, {"case": turn.case, "thread_id": turn.thread_id}
+    if state.interrupts:
+        waiting = {asked.id for asked in state.interrupts}
+        fresh = {interrupt: answer for interrupt, answer in (turn.answers or {}).items() if interrupt in waiting}
+        return bool(fresh), Command(resume=fresh)
+    return bool(state.next), None
+
+
+def _config(thread_id: str) -> RunnableConfig:
+    return {"configurable": {"thread_id": thread_id}}

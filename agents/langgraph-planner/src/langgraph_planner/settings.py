@@ -10,6 +10,8 @@ class PlannerSettings(SupportDeskSettings):
     local_name: ClassVar[str] = "langgraph-planner"
 
     max_steps: int = Field(default=12, ge=1, le=50, validation_alias="MAX_STEPS")
-    """Steps of a plan. A longer plan is refused before anything is done."""
+    """Steps of a plan. A longer plan is not begun: the response ends as `incomplete`, and nothing was done."""
+    max_model_calls: int = Field(default=40, ge=1, validation_alias="MAX_MODEL_CALLS")
+    """Model calls of one run, over all its turns. Reaching it ends the response as `incomplete`."""
     max_run_seconds: float = Field(default=300, gt=0, validation_alias="MAX_RUN_SECONDS")
     """Time for one turn, the model's and the tools' included. Reaching it ends the response as `incomplete`."""
