@@ -9,10 +9,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from .sentences import Unit, split_sentences, split_units
 from .sources import Passage, Sources, record_lines
-from .tokens import content_words, has_stem, same_stem, stem, stem_set, word_pairs, words
+from .tokens import Vocabulary, content_words, has_stem, is_content, stem, stem_set, word_pairs, words
 
 _ORDER_TO_ASSISTANT = re.compile(
     r"\b(?:ignore|disregard|forget|override|bypass)\b.{0,40}\b(?:instruction|prompt|rule|previous|above|earlier|prior|guideline)"
@@ -65,7 +66,7 @@ _KINDS: tuple[tuple[re.Pattern[str], re.Pattern[str], frozenset[str]], ...] = (
         stem_set("long soon quick fast late time deadline period day week month hour year minute last"),
     ),
     (
-        re.compile(r"\bhow much\b|\bcosts?\b|\bprices?\b|\bfees?\b|\bcharges?\b|\bpay\b|\bexpensivee\b|\bfree\b", re.I),
+        re.compile(r"\bhow much\b|\bcosts?\b|\bprices?\b|\bfees?\b|\bcharges?\b|\bpay\b|\bexpensive\b|\bfree\b", re.I),
         _MONEY,
         stem_set("price fee charge pay expensive free amount money"),
     ),
@@ -130,10 +131,30 @@ class _Candidate:
     passage: Passage
     unit: Unit
     order: int
+    said: tuple[str, ...]
+    """The words of the unit."""
+    own: tuple[str, ...]
+    """Stems of the unit itself, in order."""
+    title: frozenset[str]
+    """Stems of the passage's title and of the headings above the unit."""
     near: frozenset[str]
     """Stems of the unit itself and of what it is read with."""
     around: frozenset[str]
     """Stems of the whole passage."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a question looks for."""
+
+    weights: dict[str, float]
+    """What each stem of the question is worth."""
+    forms: dict[str, frozenset[str]]
+    """For each of them, the passages' stems that are forms of it."""
+    synonyms: dict[str, frozenset[str]]
+    kinds: list[tuple[re.Pattern[str], frozenset[str]]]
+    """What an answer of the asked kind looks like, and the stems that it stands for."""
+    pairs: frozenset[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,18 +201,10 @@ def quote(passages: Iterable[Passage], question: str, leans_on: str = "") -> str
     whole = f"{leans_on} {question}".strip()
     if not candidates or not wanted:
         return None
-    frequency = Counter(one for candidate in candidates for one in candidate.near)
-    total = len(candidates)
-
-    def weight(one: str) -> float:
-        found = max((count for other, count in frequency.items() if same_stem(one, other)), default=0)
-        # A word in every sentence still says something; one that is nowhere is not worth more than a rare one.
-        return wanted[one] * (0.4 + math.log(1 + total / max(found, 1)))
-
-    weights = {one: weight(one) for one in wanted}
+    asked = _ask(candidates, wanted, whole)
+    weights = asked.weights
     scored = sorted(
-        (_score(candidate, weights, whole) for candidate in candidates),
-        key=lambda one: (-one.score, one.candidate.order),
+        (_score(candidate, asked) for candidate in candidates), key=lambda one: (-one.score, one.candidate.order)
     )
     answering = [
         one
@@ -205,6 +218,25 @@ def quote(passages: Iterable[Passage], question: str, leans_on: str = "") -> str
         anew = [one for one in _telling_stems(question) if one in weights and one not in _LIGHT_VERBS]
         answering = [one for one in answering if all(new in one.covered for new in anew)]
     return _render(_choose(answering, weights)) if answering else None
+
+
+def _ask(candidates: list[_Candidate], wanted: dict[str, float], question: str) -> _Asked:
+    """What the question looks for, weighed against the passages: a rare word is worth more."""
+    frequency = Counter(one for candidate in candidates for one in candidate.near)
+    vocabulary = Vocabulary(one for candidate in candidates for one in (*candidate.near, *candidate.around))
+    forms = {one: vocabulary.forms(one) for one in wanted}
+    weights: dict[str, float] = {}
+    for one, share in wanted.items():
+        found = max((frequency[other] for other in forms[one]), default=0)
+        # A word in every sentence still says something; one that is nowhere is not worth more than a rare one.
+        weights[one] = share * (0.4 + math.log(1 + len(candidates) / max(found, 1)))
+    return _Asked(
+        weights=weights,
+        forms=forms,
+        synonyms={one: frozenset().union(*(vocabulary.forms(other) for other in _synonyms(one))) for one in wanted},
+        kinds=[(gives, satisfied) for asks, gives, satisfied in _KINDS if asks.search(question)],
+        pairs=word_pairs(question),
+    )
 
 
 def informative_sentences(text: str, limit: int = 1) -> list[str]:
@@ -226,13 +258,17 @@ def _candidates(passages: Iterable[Passage]) -> list[_Candidate]:
     candidates: list[_Candidate] = []
     seen: set[str] = set()
     for passage in passages:
-        around = stem_set(passage.text, passage.title, passage.heading)
+        above = stem_set(passage.title, passage.heading)
+        around = stem_set(passage.text) | above
         for unit in split_units(passage.text):
             if unit.is_question or unit.text in seen or is_order_to_assistant(unit.text) or _POINTER.search(unit.text):
                 continue
             seen.add(unit.text)
-            near = stem_set(unit.text, unit.context, unit.heading, passage.heading, passage.title)
-            candidates.append(_Candidate(passage, unit, len(candidates), near, around))
+            said = tuple(words(unit.text))
+            own = tuple(stem(word) for word in said if is_content(word))
+            title = above | stem_set(unit.heading)
+            near = title.union(own, stem_set(unit.context))
+            candidates.append(_Candidate(passage, unit, len(candidates), said, own, title, near, around))
     return candidates
 
 
@@ -265,42 +301,40 @@ def _synonyms(one: str) -> frozenset[str]:
     return frozenset(other for group in _SYNONYMS if has_stem(one, group) for other in group) - {one}
 
 
-def _score(candidate: _Candidate, weights: dict[str, float], question: str) -> _Scored:
-    own = stem_set(candidate.unit.text)
-    title = stem_set(candidate.passage.title, candidate.passage.heading, candidate.unit.heading)
+def _score(candidate: _Candidate, asked: _Asked) -> _Scored:
+    weights, forms = asked.weights, asked.forms
     answered: set[str] = set()
     kind_bonus = 0.0
-    for asks, gives, satisfied in _KINDS:
-        if asks.search(question):
-            if gives.search(candidate.unit.text):
-                kind_bonus += 0.8
-                answered |= satisfied
-            else:
-                kind_bonus -= 0.5
+    for gives, satisfied in asked.kinds:
+        if gives.search(candidate.unit.text):
+            kind_bonus += 0.8
+            answered |= satisfied
+        else:
+            kind_bonus -= 0.5
     gained = 0.0
     credit = 0.0
     covered: set[str] = set()
     total = sum(weights.values())
     for one, worth in weights.items():
-        in_title = has_stem(one, title)
-        if has_stem(one, own):
+        in_title = not forms[one].isdisjoint(candidate.title)
+        if not forms[one].isdisjoint(candidate.own):
             gained += worth * (1.25 if in_title else 1.0)
             credit += worth
             covered.add(one)
-        elif has_stem(one, candidate.near):
+        elif not forms[one].isdisjoint(candidate.near):
             gained += worth * (0.75 if in_title else 0.6)
             credit += worth
             covered.add(one)
-        elif any(has_stem(other, candidate.near) for other in _synonyms(one)) or one in answered:
+        elif not asked.synonyms[one].isdisjoint(candidate.near) or one in answered:
             gained += worth * _SYNONYM_CREDIT * 0.7
             credit += worth * _SYNONYM_CREDIT
             covered.add(one)
-        elif has_stem(one, candidate.around):
+        elif not forms[one].isdisjoint(candidate.around):
             gained += worth * 0.15
             credit += worth * _NEARBY_CREDIT
-    pairs = len(word_pairs(question) & word_pairs(candidate.unit.text))
+    pairs = len(asked.pairs.intersection(pairwise(candidate.own)))
     mean = total / max(len(weights), 1)
-    length = len(words(candidate.unit.text))
+    length = len(candidate.said)
     score = gained + mean * (kind_bonus * bool(covered) + 0.4 * pairs)
     score /= 1 + 0.012 * max(0, length - 12)
     if length < 4:

@@ -10,16 +10,22 @@ from typing import Any
 Schema = dict[str, Any]
 
 
+def target_of(reference: Any, root: Schema) -> Any:
+    """What a `$ref` within `root` points to; None when that is not there."""
+    target: Any = root
+    for part in str(reference).lstrip("#").strip("/").split("/"):
+        name = part.replace("~1", "/").replace("~0", "~")
+        if name:
+            target = target.get(name) if isinstance(target, dict) else None
+    return target
+
+
 def resolve(schema: Any, root: Schema) -> Schema:
     """A schema with its `$ref` followed (within `root`) and a sole `allOf` member merged in."""
     seen = 0
     while isinstance(schema, dict) and "$ref" in schema and seen < 20:
         seen += 1
-        target: Any = root
-        for part in str(schema["$ref"]).lstrip("#").strip("/").split("/"):
-            name = part.replace("~1", "/").replace("~0", "~")
-            if name:
-                target = target.get(name) if isinstance(target, dict) else None
+        target = target_of(schema["$ref"], root)
         rest = {name: value for name, value in schema.items() if name != "$ref"}
         schema = {**target, **rest} if isinstance(target, dict) else rest
     if not isinstance(schema, dict):
@@ -103,9 +109,40 @@ def patterns(schema: Schema, root: Schema) -> list[str]:
     return [one for one in found if isinstance(one, str)]
 
 
+# A repeated group that repeats inside can take a time that doubles with each character of a text, unless each round
+# begins with a mark that the rest of the group cannot be, as in `[a-z]+(-[a-z]+)*`.
+_REPEAT = r"(?:[+*]|\{\d+,\d*\})"
+_REPEATED_GROUP = re.compile(rf"\((?:\?:)?(?P<inside>[^()]*)\){_REPEAT}")
+_INNER_REPEAT = re.compile(rf"(?<!\\){_REPEAT}")
+_MARKED_ROUND = re.compile(r"\\?(?P<mark>[-./:, ])(?!\?|\*)(?:(?!(?P=mark)|\\[WDS]|\[\^|(?<!\\)\.|\|).)*")
+_GROUP_AROUND_GROUPS = re.compile(rf"\){_REPEAT}?[^()]*\){_REPEAT}")
+_CLASS_RANGE = re.compile(r"(\w)-(\w)")
+_MAX_PATTERN = 500
+
+
+def is_safe_pattern(pattern: str) -> bool:
+    """Whether a pattern is a regular expression that may be tried on a text without running away."""
+    if len(pattern) > _MAX_PATTERN or _GROUP_AROUND_GROUPS.search(pattern):
+        return False
+    for group in _REPEATED_GROUP.finditer(pattern):
+        inside = _CLASS_RANGE.sub(r"\1\2", group["inside"])
+        if _INNER_REPEAT.search(inside) and not _MARKED_ROUND.fullmatch(inside):
+            return False
+        starts = [one[:1] for one in inside.split("|")]
+        if len(starts) > 1 and (len(set(starts)) < len(starts) or not all(one.isalnum() for one in starts)):
+            return False
+    try:
+        re.compile(pattern)
+    except re.error:
+        return False
+    return True
+
+
 def find_by_pattern(pattern: str, text: str) -> list[str]:
     """The pieces of a text that match a pattern in full, anchors aside, each once; none for a loose pattern."""
     # Of a pattern such as `.*` or `\S` everything is a match, which tells nothing.
+    if not is_safe_pattern(pattern):
+        return []
     try:
         compiled = re.compile(pattern)
         if any(compiled.search(probe) for probe in ("", "a", "the words", "zebra")):
@@ -133,10 +170,7 @@ def fits_string(value: str, schema: Schema) -> bool:
     if len(value) < schema.get("minLength", 0) or len(value) > schema.get("maxLength", len(value)):
         return False
     pattern = schema.get("pattern")
-    try:
-        return not isinstance(pattern, str) or re.search(pattern, value) is not None
-    except re.error:
-        return True
+    return not isinstance(pattern, str) or not is_safe_pattern(pattern) or re.search(pattern, value) is not None
 
 
 def fits_number(value: float, schema: Schema) -> bool:

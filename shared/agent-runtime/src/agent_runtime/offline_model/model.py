@@ -8,10 +8,12 @@ import json
 import re
 from typing import Any
 
-from agent_runtime.model_exchange import ModelReply, ModelRequest
+from agent_runtime.model_exchange import ModelReply, ModelRequest, OutputSchema
 
 from .answering import answer_from
+from .cannot_do import CannotDo
 from .planning import choose_candidate, fill_plan
+from .schema_checks import breach, unsupported_rule
 from .schema_filling import fill_schema
 from .sources import Sources, has_numbered_blocks, read_context, read_outputs
 from .tokens import words
@@ -26,10 +28,6 @@ _WHO = (
 )
 _THANKS = re.compile(r"\b(?:thanks|thank you|cheers|bye|goodbye|great|perfect)\b", re.IGNORECASE)
 _QUESTION_LABEL = re.compile(r"^[ \t]*(?:the )?(?:user(?:'s)? )?question\s*:\s*(?P<question>.+)$", re.I | re.M)
-
-
-class CannotDo(Exception):
-    """Raised when the offline model is asked for what it cannot do; the message says what and why."""
 
 
 class OfflineModel:
@@ -53,8 +51,18 @@ class OfflineModel:
         if must_call:
             raise CannotDo("The offline model finds no values in the text for a tool that it was told to call.")
         if request.output_schema is not None:
-            return ModelReply(text=json.dumps(_filled(conversation, request.output_schema.schema), ensure_ascii=False))
+            return ModelReply(text=json.dumps(_fitting(conversation, request.output_schema), ensure_ascii=False))
         return ModelReply(text=_text_answer(conversation))
+
+
+def _fitting(conversation: Conversation, output: OutputSchema) -> Any:
+    """The value for the output schema, which fits it. Raises `CannotDo` with what stands in the way."""
+    if rule := unsupported_rule(output.schema):
+        raise CannotDo(f"The offline model cannot fill the schema {output.name!r}: it does not support {rule}.")
+    value = _filled(conversation, output.schema)
+    if broken := breach(value, output.schema, output.schema):
+        raise CannotDo(f"The offline model finds nothing in the text that fits the schema {output.name!r} at {broken}.")
+    return value
 
 
 def _filled(conversation: Conversation, schema: dict[str, Any]) -> Any:

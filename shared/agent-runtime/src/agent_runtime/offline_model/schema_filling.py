@@ -6,6 +6,7 @@ emptiest value that the schema allows.
 """
 
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any
 
 from . import values
 from .answering import informative_sentences, is_order_to_assistant
+from .cannot_do import CannotDo
 from .json_schema import (
     Schema,
     allows_null,
@@ -25,6 +27,7 @@ from .json_schema import (
     resolve,
     variants,
 )
+from .schema_checks import keeps_to
 from .sentences import split_sentences
 from .sources import embedded_json
 from .tokens import has_stem, is_content, same_stem, stem, stem_set, words
@@ -40,6 +43,7 @@ _REQUEST = re.compile(
 )
 _MAX_TEXT = 20_000
 _MAX_DEPTH = 12
+_MAX_FIELDS = 5_000
 EMPTY_VALUES = ("unknown", "unspecified", "not_specified", "none", "other", "normal", "medium", "general", "na", "n/a")
 _MONEY_NAMES = stem_set("amount price total fee cost value sum money budget charge balance payment")
 _TEXT_NAMES = stem_set(
@@ -72,12 +76,16 @@ class Filler:
     prose: bool = True
     """Whether sentences of the text may fill fields such as a summary or a reason."""
     _depth: int = 0
+    _count: int = 0
 
     def __post_init__(self) -> None:
         self.text = self.text[:_MAX_TEXT]
 
     def fill(self, schema: Any, name: str = "", known: dict[str, Any] | None = None) -> Found:
-        """The value for a schema that is called `name` where it stands."""
+        """The value for a schema that is called `name` where it stands. Raises `CannotDo` for one without end."""
+        self._count += 1
+        if self._count > _MAX_FIELDS:
+            raise CannotDo("The offline model cannot fill a schema that nests without end or has this many fields.")
         known = self.known if known is None else known
         schema = resolve(schema, self.root)
         if "const" in schema:
@@ -88,12 +96,12 @@ class Filler:
         if given is not None:
             for option in options:
                 fitted = self._fit(given, option, name)
-                if fitted is not None:
+                if fitted is not None and keeps_to(fitted, schema, self.root):
                     return Found(fitted, told=True)
         best: Found | None = None
         for option in options:
             found = self._find(option, name, known)
-            if found is not None and found.told:
+            if found is not None and found.told and keeps_to(found.value, schema, self.root):
                 # Of object variants the one with the most told is meant.
                 more = best is None or _told_count(found.value) > _told_count(best.value)
                 if best is None or (isinstance(found.value, dict) and more):
@@ -104,9 +112,14 @@ class Filler:
             return best
         if nullable:
             return Found(None, told=False)
-        if "default" in schema and self._valid_default(schema["default"], options):
+        if "default" in schema and keeps_to(schema["default"], schema, self.root):
             return Found(schema["default"], told=False)
-        return Found(self._emptiest(options[0] if options else {}, name, known), told=False)
+        last: Any = None
+        for option in options or [{}]:
+            last = self._emptiest(option, name, known)
+            if keeps_to(last, schema, self.root):
+                break
+        return Found(last, told=False)
 
     def fill_object(self, schema: Schema, known: dict[str, Any], *, whole: bool = True) -> tuple[dict[str, Any], bool]:
         """The object for an object schema, and whether the text told any of it. Optional untold values are left out."""
@@ -293,8 +306,11 @@ class Filler:
             elif kind == "object":
                 value, told = self.fill_object(option, known)
                 found = [value] if told and self._has_anchor(option, value) else []
+            found = [one for one in found if keeps_to(one, items, self.root)]
             if found:
                 break
+        while found and len(found) < min(schema.get("minItems", 0), 20):
+            found.append(self.fill(items, name, known).value)
         return list(found)[:limit]
 
     def _has_anchor(self, schema: Schema, value: dict[str, Any]) -> bool:
@@ -314,7 +330,7 @@ class Filler:
         if kind == "array":
             parts = given if isinstance(given, list) else re.split(r"[,;]\s*", given) if isinstance(given, str) else []
             items = variants(resolve(schema.get("items", {}), self.root), self.root)
-            fitted = [self._fit(one, items[0], name) for one in parts]
+            fitted = [self._fit(one, items[0], name) for one in parts] if items else []
             return [one for one in fitted if one is not None][: schema.get("maxItems", 100)] or None
         if kind == "boolean":
             if isinstance(given, bool):
@@ -351,12 +367,6 @@ class Filler:
             return text
         cut = text[:room]
         return cut.rsplit(" ", 1)[0] if " " in cut and text[room : room + 1].strip() else cut.rstrip()
-
-    def _valid_default(self, value: Any, options: list[Schema]) -> bool:
-        kinds = {kind_of(one) for one in options}
-        named = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
-        kind = named.get(type(value), "null")
-        return kind in kinds or (kind == "integer" and "number" in kinds)
 
     def _emptiest(self, schema: Schema, name: str, known: dict[str, Any]) -> Any:
         if "const" in schema:
@@ -398,8 +408,16 @@ class Filler:
 
 
 def _smallest_number(schema: Schema, kind: str) -> float | int:
-    for candidate in (0, 1, schema.get("minimum"), schema.get("exclusiveMinimum", 0) + 1, schema.get("maximum")):
-        if isinstance(candidate, int | float) and fits_number(candidate, schema):
+    rules = {"minimum": schema.get("exclusiveMinimum", 0), "multipleOf": 1, **schema}
+    low: float = rules["minimum"]
+    high: float = rules.get("maximum", rules.get("exclusiveMaximum", low))
+    step: float = rules["multipleOf"]
+    steps = [math.ceil(low / step) * step, (math.floor(low / step) + 1) * step, math.floor(high / step) * step]
+    middle = (low + high) / 2
+    for candidate in (0, 1, schema.get("minimum"), *steps, (math.ceil(high / step) - 1) * step, high, middle):
+        if candidate is None or (kind == "integer" and candidate != int(candidate)):
+            continue
+        if keeps_to(candidate, {name: one for name, one in schema.items() if name != "type"}, schema):
             return int(candidate) if kind == "integer" else candidate
     return 0
 

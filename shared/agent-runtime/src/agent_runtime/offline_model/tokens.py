@@ -5,7 +5,9 @@ callers, which weigh them against the texts that they have.
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import pairwise
 
 _WORD = re.compile(r"[^\W_]+(?:[.,]\d+)*(?:['’][^\W_]+)?")  # noqa: RUF001 - both apostrophes are met in texts
@@ -112,9 +114,10 @@ _IRREGULAR = {
 
 def words(text: str) -> list[str]:
     """The words and numbers of a text, in lower case and in order; names in snake or camel case are taken apart."""
-    return [word.lower().replace("’", "'") for word in _WORD.findall(_CAMEL.sub(" ", text))]  # noqa: RUF001
+    return list(_WORD.findall(_CAMEL.sub(" ", text).lower().replace("’", "'")))  # noqa: RUF001
 
 
+@lru_cache(maxsize=4096)
 def stem(word: str) -> str:
     """A word without its ending, so that forms of one word meet: `delays`, `delayed` and `delay`."""
     word = word.removesuffix("'s").removesuffix("'")
@@ -165,6 +168,24 @@ def same_stem(left: str, right: str) -> bool:
 def has_stem(wanted: str, present: Iterable[str]) -> bool:
     """Whether one of the stems is a form of the wanted one."""
     return any(same_stem(wanted, one) for one in present)
+
+
+class Vocabulary:
+    """The stems of many texts, sorted once, so that the forms of one are found without going through them all."""
+
+    def __init__(self, present: Iterable[str]) -> None:
+        self._sorted = sorted(set(present))
+        self._known = frozenset(self._sorted)
+
+    def forms(self, wanted: str) -> frozenset[str]:
+        """The stems that are forms of the wanted one, by `same_stem`, and the wanted one itself."""
+        shorter = [wanted[:-cut] for cut in (1, 2, 3) if wanted[:-cut] in self._known]
+        longer: list[str] = []
+        for at in range(bisect_left(self._sorted, wanted), len(self._sorted)):
+            if not self._sorted[at].startswith(wanted):
+                break
+            longer.append(self._sorted[at])
+        return frozenset([wanted, *(one for one in (*shorter, *longer) if same_stem(wanted, one))])
 
 
 def word_pairs(text: str) -> frozenset[tuple[str, str]]:

@@ -13,7 +13,9 @@ from typing import Any
 
 from agent_runtime.model_exchange import FunctionTool, ToolCall
 
+from .cannot_do import CannotDo
 from .json_schema import Schema, allows_null, find_by_pattern, kind_of, patterns, properties, resolve, variants
+from .schema_checks import loops
 from .schema_filling import EMPTY_VALUES, Filler, read_known
 from .tokens import content_words, has_stem, listed, stem, stem_set, words
 from .turns import Conversation
@@ -71,6 +73,7 @@ def choose_calls(conversation: Conversation) -> tuple[ToolCall, ...]:
         return ()
     forced = request.tool_choice not in ("auto", "none")
     tools = [one for one in request.tools if request.tool_choice in ("auto", "required", one.name)]
+    tools = [one for one in tools if not loops(one.parameters)]
     if not forced and is_small_talk(conversation.user_text):
         return ()
     made = {(one.name, _canonical(one.arguments)) for one in conversation.calls}
@@ -172,6 +175,15 @@ def _tool_stems(tool: FunctionTool) -> frozenset[str]:
 
 def _arguments(conversation: Conversation, tool: FunctionTool, extra: str) -> tuple[dict[str, Any] | None, bool, bool]:
     """The arguments (None when a required one cannot be had), whether an id told one, and whether it is a search."""
+    try:
+        return _filled_arguments(conversation, tool, extra)
+    except CannotDo:
+        return None, False, False
+
+
+def _filled_arguments(
+    conversation: Conversation, tool: FunctionTool, extra: str
+) -> tuple[dict[str, Any] | None, bool, bool]:
     root = tool.parameters
     fields = properties(resolve(root, root), root)
     required = set(resolve(root, root).get("required", []))
