@@ -240,3 +240,13 @@ async def test_50_megabytes_are_refused_and_the_server_stays_up(served, say) -> 
         after = await post(url, say("How long can unworn boots be returned?"))
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "request_too_large")
     assert after.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["%00", "%0d%0ax: y", "x" * 300])
+async def test_an_id_that_cannot_be_one_is_refused_and_not_copied_into_a_header(served, path: str) -> None:
+    async with served() as url, httpx2.AsyncClient(trust_env=False) as client:
+        for answer in (
+            await client.get(f"{url}/invocations/{path}"),
+            await client.post(f"{url}/invocations/{path}/cancel"),
+        ):
+            assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_invocation_id")

@@ -17,8 +17,8 @@ from urllib.parse import quote
 
 import httpx2
 from agent_runtime.hosting import BadRequest, error_response, host_options, protect
+from agent_runtime.hosting.invocation_ids import answer_with_id
 from azure.ai.agentserver.invocations import InvocationAgentServerHost
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -35,7 +35,6 @@ from webhook_extractor.inbox import (
     Record,
     invocation_id_of,
 )
-from webhook_extractor.invocation_ids import InvocationIds, answer_with_id
 from webhook_extractor.open_inbox import open_inbox
 from webhook_extractor.openapi import openapi_document
 from webhook_extractor.processing import Retries, Worker
@@ -69,7 +68,6 @@ def build_app(
     host.register_pre_shutdown_callback(webhooks.stop_waiting)
     # No JSON rule for /invocations: the signature comes before any parsing.
     protect(host, settings)
-    host.user_middleware.append(Middleware(InvocationIds))  # within the protection, so that refusals are logged
 
     serving = host.router.lifespan_context
 

@@ -1,7 +1,7 @@
 """Put all protection around a host, in the one order that works.
 
 It sits inside the SDK's own middleware, so that refusals carry its request id. From the outside in: request log, JSON
-errors, body limit, concurrency limit, request rules. The body limit comes before everything that can answer early,
+errors, body limit, concurrency limit, invocation ids, request rules. The body limit comes before what can answer early,
 because hypercorn cannot end a response while it still holds parts of a body that nobody reads.
 """
 
@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 from agent_runtime.hosting.access_log import AccessLog
 from agent_runtime.hosting.body_limit import BodyLimit
 from agent_runtime.hosting.concurrency_limit import ConcurrencyLimit
+from agent_runtime.hosting.invocation_ids import InvocationIds
 from agent_runtime.hosting.json_errors import JsonErrors
 from agent_runtime.hosting.request_rules import RequestRule, RequestRules
 from agent_runtime.settings import AgentSettings
@@ -33,6 +34,7 @@ def protect(
         Middleware(JsonErrors),
         Middleware(BodyLimit, limit=settings.max_request_bytes),
         Middleware(ConcurrencyLimit, limit=settings.max_concurrent_requests),
+        Middleware(InvocationIds),
     ]
     if request_rules:
         layers.append(Middleware(RequestRules, rules=request_rules))

@@ -7,10 +7,11 @@ header unchecked, so that an id with a line break in it ends in a 500: such ids 
 
 import re
 
-from agent_runtime.hosting.errors import error_response
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from agent_runtime.hosting.errors import error_response
 
 VALID_ID = re.compile(r"[A-Za-z0-9._:-]{1,256}")
 """What the SDK accepts as an id (`azure.ai.agentserver.invocations`, `_invocation.py`)."""
