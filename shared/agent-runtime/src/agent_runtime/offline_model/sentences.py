@@ -15,17 +15,28 @@ _LIST_ITEM = re.compile(r"^\s*(?:[-*+]|\d{1,3}[.)])\s+(?P<text>.+)$")
 _HEADING = re.compile(r"^\s{0,3}(#{1,6})\s+(?P<text>.+?)\s*#*$")
 _TABLE_RULE = re.compile(r"^\s*\|?\s*:?-{2,}:?\s*(?:\|\s*:?-{2,}:?\s*)*\|?\s*$")
 _LINK = re.compile(r"!?\[([^\]\n]{1,200})\]\([^)\s]{0,500}\)")
+# A sentence with such a word may speak of what the sentence before it names.
+_POINTS_BACK = re.compile(
+    r"^\W*(?:these|those|this|that|its|their|then|otherwise|later|both|neither|(?:after|beyond|before) (?:that|this))\b"
+    r"|\b(?:it|they|them)\b",
+    re.IGNORECASE,
+)
+_MAX_BEFORE = 300
 _MARKUP = re.compile(r"(\*\*|__|(?<!\w)[*_](?=\w)|(?<=[\w.!?])[*_](?!\w))")
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One quotable piece. `context` is the lead-in that it is read with; `heading` is the nearest one."""
+    """One quotable piece. `context` is the lead-in that it is read with; `heading` is the nearest one.
+
+    `before` are the sentences of its paragraph that it points back to with a word such as `it`.
+    """
 
     text: str
     context: str = ""
     heading: str = ""
     is_question: bool = False
+    before: tuple[str, ...] = ()
 
 
 def split_sentences(text: str) -> list[str]:
@@ -62,11 +73,12 @@ def split_units(text: str) -> list[Unit]:
         if paragraph:
             sentences = split_sentences(_plain(" ".join(paragraph)))
             lead_in = sentences[-1] if sentences and sentences[-1].endswith(":") else ""
-            units.extend(
-                Unit(sentence, heading=heading, is_question=sentence.endswith("?"))
-                for sentence in sentences
-                if not sentence.endswith(":")
-            )
+            before: tuple[str, ...] = ()
+            for at, sentence in enumerate(sentences):
+                points_back = at > 0 and _POINTS_BACK.search(sentence)
+                before = _last_of((*before, sentences[at - 1])) if points_back else ()
+                if not sentence.endswith(":"):
+                    units.append(Unit(sentence, "", heading, sentence.endswith("?"), before))
             paragraph.clear()
 
     lines = text.splitlines()
@@ -109,6 +121,13 @@ def split_units(text: str) -> list[Unit]:
     end_item()
     end_paragraph()
     return [unit for unit in units if any(char.isalnum() for char in unit.text)]
+
+
+def _last_of(sentences: tuple[str, ...]) -> tuple[str, ...]:
+    """The last of the sentences that are short enough to be quoted along."""
+    while sum(map(len, sentences)) > _MAX_BEFORE:
+        sentences = sentences[1:]
+    return sentences
 
 
 def _cells(line: str) -> list[str]:

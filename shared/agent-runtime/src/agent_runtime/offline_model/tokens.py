@@ -21,7 +21,7 @@ def listed(text: str) -> list[str]:
 
 STOP_WORDS = frozenset(
     listed("""
-    a about above after again all also am an and any anyone anything are as at be because been before being
+    a about above after again all also am an and another any anyone anything are as at be because been before being
     below both but by can cannot could did do does doing done during each either else ever every few for from
     further get gets getting give given go goes going got had has have having he hello her here hers hey hi him
     his how i if in into is it its itself just kindly know let like long many may me might mine more most much
@@ -127,6 +127,9 @@ def stem(word: str) -> str:
     for ending, instead in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) + len(instead) >= 3:
             word = word[: len(word) - len(ending)] + instead
+            if ending in ("ed", "ing", "ings") and len(word) >= 5 and word.endswith(("er", "or")):
+                # So that `ordered` meets `order`, which loses its ending as `rider` does.
+                word = word[:-2]
             break
     if len(word) > 4 and word.endswith("e"):
         word = word[:-1]
