@@ -41,7 +41,7 @@ def create_model_client(
         credential: signs in to Foundry instead of `DefaultAzureCredential`. It stays the caller's to close.
     """
     # 20 to 45 MB of memory and most of a second: paid when a client is made, not by whoever imports this module.
-    from openai import AsyncOpenAI  # noqa: PLC0415
+    from agent_runtime.openai_client import PlainInputClient  # noqa: PLC0415
 
     timeout = httpx2.Timeout(
         settings.model_timeout_seconds, connect=min(_CONNECT_SECONDS, settings.model_timeout_seconds)
@@ -69,7 +69,7 @@ def create_model_client(
         event_hooks={"request": before_request, "response": [check_answer]},
         closing=closing,
     )
-    return AsyncOpenAI(
+    return PlainInputClient(
         api_key=api_key,
         base_url=base_url,
         timeout=timeout,
