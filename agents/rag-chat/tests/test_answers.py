@@ -188,6 +188,29 @@ async def test_a_turn_follows_the_response_it_names(agent: Any, model: ScriptedM
     assert fork.output_text == "Third."
 
 
+async def test_a_turn_of_a_conversation_is_cited_too(agent: Any, model: ScriptedModel, search: Any) -> None:
+    model.enqueue("Hello.", search("return label Norway"), RAW, "Indeed, NOK 99. [1]")
+    async with agent() as ask:
+        await ask.responses.create(input="Hi", conversation="conv_cited")
+        cited = await ask.responses.create(input=QUESTION, conversation="conv_cited")
+        again = await ask.responses.create(input="Sure?", conversation="conv_cited")
+        stored = await ask.responses.retrieve(cited.id)
+    assert answer(cited) == answer(stored) == (TEXT, [CITATION])
+    assert answer(again) == ("Indeed, NOK 99.", [{**CITATION, "end_index": 15}])
+
+
+async def test_the_history_that_a_client_lists_holds_the_citations(
+    agent: Any, model: ScriptedModel, search: Any
+) -> None:
+    model.enqueue(search("return label Norway"), RAW, "Indeed.")
+    async with agent() as ask:
+        first = await ask.responses.create(input=QUESTION)
+        second = await ask.responses.create(input="Sure?", previous_response_id=first.id)
+        listed = [item async for item in ask.responses.input_items.list(second.id, order="asc")]
+    (message,) = [item for item in listed if item.type == "message" and item.role == "assistant"]
+    assert (message.content[0].text, [a.model_dump() for a in message.content[0].annotations]) == (TEXT, [CITATION])
+
+
 @pytest.mark.parametrize("conversation", ["6d5eaf31-278c-436d-89b4-4d6b96b7dcf2", "conv_abc"])
 async def test_a_turn_follows_its_conversation(agent: Any, model: ScriptedModel, conversation: str) -> None:
     model.enqueue("First.", "Second.")
@@ -214,6 +237,25 @@ async def test_the_history_begins_with_a_question_however_it_is_cut(
     assert seen[-1].text == f"Question {turns - 1}?"
     called = {call.call_id for message in seen for call in message.tool_calls}
     assert called == {message.call_id for message in seen if message.role == "tool"}
+
+
+async def test_the_history_is_cut_by_tokens_and_in_whole_turns(
+    agent: Any, model: ScriptedModel, search: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HISTORY_TOKENS", "1000")
+    for turn in range(4):
+        model.enqueue(search(f"tents {turn}", f"call_{turn}"), f"Answer {turn}.")
+    async with agent() as ask:
+        for turn in range(3):
+            await ask.responses.create(input=f"Question {turn}? {'Well. ' * 200}", conversation="long")
+        await ask.responses.create(input=f"Question 3? {'Well. ' * 800}", conversation="long")
+    asked = [[m.text[:11] for m in request.messages if m.role == "user"] for request in model.requests]
+    assert asked[3] == ["Question 0?", "Question 1?"]
+    assert asked[4] == asked[5] == ["Question 1?", "Question 2?"]  # before and after the search
+    assert asked[6] == asked[7] == ["Question 3?"]  # more than the limit alone, yet whole
+    for request in model.requests:
+        called = {call.call_id for message in request.messages for call in message.tool_calls}
+        assert called == {message.call_id for message in request.messages if message.role == "tool"}
 
 
 async def test_what_is_not_to_be_stored_is_not_stored(agent: Any, model: ScriptedModel) -> None:

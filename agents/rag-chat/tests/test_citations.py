@@ -1,10 +1,13 @@
 """Markers become annotations, whatever pieces they come in."""
 
 import pytest
-from rag_chat.citations import MarkerFilter, annotations
+from rag_chat.citations import Marker, MarkerFilter, annotations
 from rag_chat.turn import Source
 
-SOURCES = {number: Source(f"Document {number}", f"https://handbook.test/{number}") for number in (1, 2, 3)}
+SOURCES = {
+    number: Source(f"Document {number}", f"https://handbook.test/{number}", "It costs EUR 3.50, in two days.")
+    for number in (1, 2, 3)
+}
 
 
 def read(text: str, size: int = 1) -> tuple[str, list[tuple[str, str]]]:
@@ -63,3 +66,32 @@ def test_long_texts_take_time_in_proportion() -> None:
     shown, cited = read(text, 50)
     assert len(cited) == 5000
     assert "[" not in shown
+
+
+PASSAGE = (
+    "Unused gear can be returned within 60 days. A label costs NOK 1,250.50 from 1 June, and fourteen days are a loan."
+)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "asked", "supported"),
+    [
+        ("You have 60 days.", "", True),
+        ("You have 45 days.", "", False),
+        ("You have sixty days.", "", True),  # no digits: the model's word
+        ("A loan is for 14 days.", "", True),
+        ("It costs NOK 1 250,50.", "", True),
+        ("It costs NOK 1250.5.", "", True),
+        ("It costs NOK 125.50.", "", False),
+        ("45 days are too late, after 60 it ends.", "", True),
+        ("45 days are too late.", "Can I return it after 45 days?", True),
+        ("45 days are too late, 30 is the most.", "Can I return it after 45 days?", False),
+        ("Ja, innerhalb von 60 Tagen.", "", True),
+    ],
+)
+def test_a_sentence_is_cited_only_where_its_numbers_are_in_the_passage(
+    sentence: str, asked: str, supported: bool
+) -> None:
+    source = Source("Returns", "https://handbook.test/returns", PASSAGE)
+    found = annotations(sentence, [Marker(len(sentence), (1,))], {1: source}, asked)
+    assert [one["url"] for one in found] == [source.url] * supported

@@ -56,6 +56,7 @@ class HandbookAgent:
         """A fresh agent: the host owns the one it is given for the time of a request."""
         from agent_framework import Agent, FunctionTool  # noqa: PLC0415 - with the chat client, below
 
+        from rag_chat.history_limit import HistoryLimit  # noqa: PLC0415
         from rag_chat.model_stream_guard import ModelStreamGuard  # noqa: PLC0415
 
         return Agent(
@@ -63,7 +64,7 @@ class HandbookAgent:
             name=self._settings.name,
             instructions=INSTRUCTIONS,
             tools=[FunctionTool(name=SEARCH_TOOL, description=SEARCH_DESCRIPTION, func=self.search_handbook)],
-            middleware=[ModelStreamGuard()],
+            middleware=[HistoryLimit(self._settings.history_tokens), ModelStreamGuard()],
         )
 
     async def search_handbook(self, query: Annotated[str, Field(description=QUERY_DESCRIPTION)]) -> str:

@@ -1,7 +1,8 @@
 """From the markers that the model writes to citations that point at sentences.
 
 The model ends a sentence with `[2]` for the passage numbered 2. Users never see the markers: they are taken out while
-the text streams, and become annotations of the sentence they stood at. Numbers that no passage has are dropped.
+the text streams, and become annotations of the sentence they stood at. Numbers that no passage has are dropped, and so
+are those of passages that cannot support the sentence (`support.py`).
 Positions count Unicode code points of the final text, the end excluded, as Python slices do.
 """
 
@@ -10,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rag_chat.support import supports
 from rag_chat.turn import Source
 
 # [1]  [1, 2]  [^1], and the lenticular brackets that some models were trained to use. Four digits are a year.
@@ -68,8 +70,11 @@ class MarkerFilter:
         self.text += text
 
 
-def annotations(text: str, markers: Sequence[Marker], sources: Mapping[int, Source]) -> list[dict[str, Any]]:
-    """The `url_citation` annotations for `text`, in its order, each once."""
+def annotations(
+    text: str, markers: Sequence[Marker], sources: Mapping[int, Source], asked: str = ""
+) -> list[dict[str, Any]]:
+    """The `url_citation` annotations for `text`, an answer to `asked`: in its order, each once, and none that points at
+    a passage on which the sentence cannot rest."""
     found: dict[tuple[int, int, str], dict[str, Any]] = {}
     previous = 0
     for position in dict.fromkeys(marker.position for marker in markers):
@@ -79,6 +84,8 @@ def annotations(text: str, markers: Sequence[Marker], sources: Mapping[int, Sour
         for number in numbers:
             source = sources.get(number)
             if source is None or start >= end:
+                continue
+            if not supports(f"{source.title}\n{source.text}", text[start:end], asked):
                 continue
             found[start, end, source.url] = {
                 "type": "url_citation",

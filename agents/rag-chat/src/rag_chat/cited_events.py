@@ -63,7 +63,7 @@ class _CitedTexts:
         text = self._filter(event)
         rest = text.finish() if key in self._done or text.text or text.markers else text.feed(event["text"])
         rest += text.finish()
-        found = annotations(text.text, text.markers, self._turn.sources)
+        found = annotations(text.text, text.markers, self._turn.sources, self._turn.asked)
         self._done[key] = (text.text, found)
         place = {name: event[name] for name in ("item_id", "output_index", "content_index")}
         late = [{"type": "response.output_text.delta", **place, "delta": rest, "logprobs": []}] if rest else []

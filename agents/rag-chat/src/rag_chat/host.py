@@ -5,7 +5,7 @@ what is registered: the events on their way out, and one shutdown beside the oth
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from agent_framework_foundry_hosting import ResponsesHostServer
@@ -43,7 +43,7 @@ class RagChatHost(ResponsesHostServer):
         async def respond(
             request: Any, context: ResponseContext, cancellation_signal: asyncio.Event
         ) -> AsyncIterator[Any]:
-            turn = begin_turn()
+            turn = begin_turn(asked=_text(request.get("input")))
             turn.recall(await context.get_history())
             events: AsyncGenerator[Event, None] = fn(request, context, cancellation_signal)
             shown = with_true_endings(with_citations(events, turn), turn, stopping=context.shutdown)
@@ -55,3 +55,12 @@ class RagChatHost(ResponsesHostServer):
 
         super().response_handler(respond)
         return fn
+
+
+def _text(given: Any) -> str:
+    """All that the user wrote in the input of a request."""
+    if isinstance(given, list):
+        return "\n".join(map(_text, given))
+    if isinstance(given, Mapping):
+        return _text(given.get("content") or given.get("text"))
+    return given if isinstance(given, str) else ""

@@ -14,6 +14,9 @@ class RagChatSettings(SupportDeskSettings):
     history_items: int = Field(40, ge=24, le=1000, validation_alias="HISTORY_ITEMS")
     """Stored items (messages, tool calls, tool outputs) of the conversation that the model sees; older ones are left
     out. 24 holds one turn with ten searches: with less, one turn could fill it and nothing would be left."""
+    history_tokens: int = Field(8000, ge=500, validation_alias="HISTORY_TOKENS")
+    """Tokens (estimated) of the conversation that the model sees, in whole turns; the one being answered counts, and
+    is always whole. A turn with one search of five passages has about a thousand."""
     max_model_calls: int = Field(6, ge=2, le=32, validation_alias="MAX_MODEL_CALLS")
     """Model calls in one turn, the last of which must answer."""
     max_output_tokens: int = Field(2048, ge=16, validation_alias="MAX_OUTPUT_TOKENS")

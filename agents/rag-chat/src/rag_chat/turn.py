@@ -23,10 +23,14 @@ class Source:
 
     title: str
     url: str
+    text: str
+    """What it says, to see whether a sentence can rest on it."""
 
 
 @dataclass(slots=True)
 class Turn:
+    asked: str = ""
+    """What the user wrote."""
     sources: dict[int, Source] = field(default_factory=dict)
     """By the number that the model cites."""
     failure: ModelError | None = None
@@ -35,7 +39,7 @@ class Turn:
         """Number what a search found, after everything found before."""
         passages = number_hits(query, hits, base_url, first_number=max(self.sources, default=0) + 1)
         for passage in passages.passages:
-            self._know(passage.number, passage.title, passage.heading, passage.url)
+            self._know(passage.number, passage.title, passage.heading, passage.url, passage.text)
         return passages
 
     def recall(self, history: Iterable[Mapping[str, Any]]) -> None:
@@ -44,14 +48,14 @@ class Turn:
             if item.get("type") != "function_call_output":
                 continue
             for passage in _passages(item.get("output")):
-                self._know(passage["number"], passage["title"], passage["heading"], passage["url"])
+                self._know(**passage)
 
-    def _know(self, number: int, title: str, heading: str, url: str) -> None:
-        self.sources[number] = Source(f"{title} > {heading}" if heading else title, url)
+    def _know(self, number: int, title: str, heading: str, url: str, text: str) -> None:
+        self.sources[number] = Source(f"{title} > {heading}" if heading else title, url, text)
 
 
-def begin_turn() -> Turn:
-    turn = Turn()
+def begin_turn(asked: str = "") -> Turn:
+    turn = Turn(asked)
     _current.set(turn)
     return turn
 
