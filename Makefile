@@ -5,7 +5,7 @@ AGENT ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test-setup test lint format typecheck lock clean
+.PHONY: help setup run test-setup test bench lint format typecheck lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -21,6 +21,9 @@ test-setup:
 
 test: test-setup ## Run every test; ARGS goes to pytest: make test ARGS="-k citations"
 	@$(VENV_PYTHON) -m pytest -n auto --dist loadgroup $(ARGS)
+
+bench: setup ## Measure speed and memory; one: make bench ARGS="retrieval --size 20000"
+	@$(VENV_PYTHON) -m repo_tools bench $(ARGS)
 
 lint: setup ## Check style and formatting
 	@$(VENV_PYTHON) -m repo_tools lint

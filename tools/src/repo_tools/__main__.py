@@ -17,6 +17,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     relock = verbs.add_parser("lock", help="write the hashed locks")
     relock.add_argument("--upgrade", action="store_true", help="take newer versions where the ranges allow them")
+    bench = verbs.add_parser("bench", help="measure speed and memory against baselines of the same run")
+    bench.add_argument("benchmark", nargs="?", help="which one (default: all)")
+    bench.add_argument("--size", type=int, metavar="N", help="of the benchmark: passages, conversations")
     verbs.add_parser("lint", help="check style and formatting")
     verbs.add_parser("format", help="format the code and fix what can be fixed")
 
@@ -32,6 +35,17 @@ def main(arguments: list[str] | None = None) -> int:
         from repo_tools import run_agents  # noqa: PLC0415
 
         return run_agents.run(chosen, ready_timeout=options.ready_timeout)
+    if options.verb == "bench":
+        from repo_tools.benchmarks import BENCHMARKS  # noqa: PLC0415
+
+        if options.benchmark not in (None, *BENCHMARKS):
+            print(
+                f"bench: no benchmark is called {options.benchmark}. There are: {', '.join(BENCHMARKS)}",
+                file=sys.stderr,
+            )
+            return 2
+        chosen_benchmarks = [options.benchmark] if options.benchmark else list(BENCHMARKS)
+        return max(BENCHMARKS[name](options.size) for name in chosen_benchmarks)
     if options.verb == "lock":
         return lock.lock(upgrade=options.upgrade)
     return code_style.lint() if options.verb == "lint" else code_style.format_code()
