@@ -11,12 +11,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from agent_runtime.retrieval.markdown import chunk_markdown
 from agent_runtime.retrieval.passages import Passage
 
 VERSION = 1
 """Of the tables and of the way documents are cut. A file of another version is built anew."""
+
+Folder: TypeAlias = Path | tuple[str, Path]
+"""A folder of documents; with a prefix for their ids, such as `documents/`, where two folders must not collide."""
 
 _BUSY_SECONDS = 60.0
 _SUFFIXES = (".md", ".markdown")
@@ -67,11 +71,11 @@ class IndexReport:
         )
 
 
-def build_index(path: Path, folders: Sequence[Path]) -> IndexReport:
+def build_index(path: Path, folders: Sequence[Folder]) -> IndexReport:
     """Make the index at `path` hold the markdown documents below `folders`, and only them.
 
-    A document's id is its path below its folder, without the suffix. One of a later folder replaces one of the same id
-    of an earlier folder. Hidden files and folders are left out.
+    A document's id is its folder's prefix and its path below that folder, without the suffix. One of a later folder
+    replaces one of the same id of an earlier folder. Hidden files and folders are left out.
     """
     with closing(PassageIndex(path)) as index:
         return index.refresh(_documents(folders))
@@ -163,13 +167,14 @@ def _remove(connection: sqlite3.Connection, document_id: str) -> None:
     connection.execute("DELETE FROM documents WHERE id = ?", (document_id,))
 
 
-def _documents(folders: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
+def _documents(folders: Sequence[Folder]) -> Iterator[tuple[str, bytes]]:
     files: dict[str, Path] = {}
-    for folder in folders:
+    for entry in folders:
+        prefix, folder = entry if isinstance(entry, tuple) else ("", entry)
         for file in sorted(folder.rglob("*")):
             parts = file.relative_to(folder).parts
             if file.suffix.lower() in _SUFFIXES and not any(part.startswith(".") for part in parts) and file.is_file():
-                files[file.relative_to(folder).with_suffix("").as_posix()] = file
+                files[prefix + file.relative_to(folder).with_suffix("").as_posix()] = file
     for document_id, file in files.items():
         yield document_id, file.read_bytes()
 

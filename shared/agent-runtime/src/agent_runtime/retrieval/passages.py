@@ -20,10 +20,12 @@ class Passage:
     """Markdown."""
     anchor: str
     """GitHub's anchor of the nearest heading, without `#`; empty above the first heading."""
+    address: str = ""
+    """The document's own address, where it is not below that of the other documents."""
 
     def url(self, base: str) -> str:
         """The address of the passage below `base`, the address of the folder of documents."""
-        address = f"{base.rstrip('/')}/{quote(self.document_id)}"
+        address = self.address or f"{base.rstrip('/')}/{quote(self.document_id)}"
         return f"{address}#{quote(self.anchor)}" if self.anchor else address
 
 
