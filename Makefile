@@ -5,7 +5,7 @@ AGENT ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test-setup test bench lint format typecheck lock clean
+.PHONY: help setup run test-setup test eval bench lint format typecheck lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -21,6 +21,9 @@ test-setup:
 
 test: test-setup ## Run every test; ARGS goes to pytest: make test ARGS="-k citations"
 	@$(VENV_PYTHON) -m pytest -n auto --dist loadgroup $(ARGS)
+
+eval: setup ## Ask rag-chat questions with known answers and hold its thresholds; ARGS="--help" lists the options
+	@$(VENV_PYTHON) -m repo_tools evaluate $(ARGS)
 
 bench: setup ## Measure speed and memory; one: make bench ARGS="retrieval --size 20000"
 	@$(VENV_PYTHON) -m repo_tools bench $(ARGS)

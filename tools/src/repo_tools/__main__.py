@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from repo_tools import code_style, lock
 from repo_tools.repository import agents
@@ -20,6 +21,14 @@ def main(arguments: list[str] | None = None) -> int:
     bench = verbs.add_parser("bench", help="measure speed and memory against baselines of the same run")
     bench.add_argument("benchmark", nargs="?", help="which one (default: all)")
     bench.add_argument("--size", type=int, metavar="N", help="of the benchmark: passages, conversations")
+    evaluate = verbs.add_parser("evaluate", help="ask an agent questions with known answers, and judge what it says")
+    evaluate.add_argument("agent", nargs="?", help="which one (default: all that have an evaluation)")
+    evaluate.add_argument("--split", choices=["development", "test", "all"], default="all", help="default: %(default)s")
+    evaluate.add_argument("--question", metavar="ID", help="this one only; thresholds are for whole splits")
+    evaluate.add_argument("--output", type=Path, metavar="DIR", help="of the results (default: .state/evaluations)")
+    evaluate.add_argument("--no-gate", action="store_true", help="do not fail where a threshold is not held")
+    evaluate.add_argument("--at-once", type=int, default=2, metavar="N", help="conversations (default: %(default)s)")
+    evaluate.add_argument("--compare", nargs=2, type=Path, metavar=("A.json", "B.json"), help="two runs; asks nothing")
     verbs.add_parser("lint", help="check style and formatting")
     verbs.add_parser("format", help="format the code and fix what can be fixed")
 
@@ -46,6 +55,10 @@ def main(arguments: list[str] | None = None) -> int:
             return 2
         chosen_benchmarks = [options.benchmark] if options.benchmark else list(BENCHMARKS)
         return max(BENCHMARKS[name](options.size) for name in chosen_benchmarks)
+    if options.verb == "evaluate":
+        from repo_tools.evaluation import command  # noqa: PLC0415
+
+        return command.run(options)
     if options.verb == "lock":
         return lock.lock(upgrade=options.upgrade)
     return code_style.lint() if options.verb == "lint" else code_style.format_code()
