@@ -2,10 +2,12 @@
 PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 AGENT ?=
+DOCS ?=
+export DOCS
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test-setup test eval bench lint format typecheck lock clean
+.PHONY: help setup run ingest test-setup test eval bench lint format typecheck lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -16,8 +18,12 @@ setup: ## Make .venv from the hashed lock (the verbs below do it when needed)
 run: setup ## Start all agents, or one: make run AGENT=rag-chat
 	@$(VENV_PYTHON) -m repo_tools run $(AGENT) $(ARGS)
 
+ingest: ## Give rag-chat your documents: make ingest DOCS=path/to/folder
+	@$(PYTHON) tools/bootstrap.py --with-document-readers
+	@$(VENV_PYTHON) -m repo_tools ingest $(if $(DOCS),"$$DOCS") $(ARGS)
+
 test-setup:
-	@$(PYTHON) tools/bootstrap.py --with-node-clients
+	@$(PYTHON) tools/bootstrap.py --with-node-clients --with-document-readers
 
 test: test-setup ## Run every test; ARGS goes to pytest: make test ARGS="-k citations"
 	@$(VENV_PYTHON) -m pytest -n auto --dist loadgroup $(ARGS)

@@ -1,9 +1,10 @@
 """Makes `.venv` from the hashed lock, with the packages of this repository as editable installs. Standard library only:
 it runs before anything is installed. Does nothing when `.venv` already fits the lock.
 
-usage: python3 tools/bootstrap.py [--with-node-clients]
+usage: python3 tools/bootstrap.py [--with-node-clients] [--with-document-readers]
 
-With the option it also installs the Node packages that some tests drive agents with, where Node is there.
+The first option also installs the Node packages that some tests drive agents with, where Node is there; the second what
+`make ingest` reads HTML, PDF and DOCX with.
 """
 
 import hashlib
@@ -17,6 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 STAMP = VENV / "installed-from"
 LOCK = ROOT / "requirements-dev.lock"
+INGEST_LOCK = ROOT / "requirements-ingest.lock"
+INGEST_STAMP = VENV / "document-readers-installed-from"
 MINIMUM = (3, 11)
 
 
@@ -35,6 +38,10 @@ def fingerprint() -> str:
 
 def python_of_venv() -> Path:
     return VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def pip() -> list[str | Path]:
+    return [python_of_venv(), "-m", "pip", "--disable-pip-version-check", "--quiet"]
 
 
 def step(message: str, *command: str | Path) -> None:
@@ -59,8 +66,21 @@ def install_node_clients() -> None:
         installed.write_text(wanted)
 
 
+def install_document_readers() -> None:
+    wanted = hashlib.sha256(INGEST_LOCK.read_bytes()).hexdigest()
+    if INGEST_STAMP.is_file() and INGEST_STAMP.read_text() == wanted:
+        return
+    step(
+        "setup: what reads HTML, PDF and DOCX (a few seconds)",
+        *pip(), "install", "--require-hashes", "-r", INGEST_LOCK,
+    )  # fmt: skip
+    INGEST_STAMP.write_text(wanted)
+
+
 def main() -> None:
     install()
+    if "--with-document-readers" in sys.argv[1:]:
+        install_document_readers()
     if "--with-node-clients" in sys.argv[1:]:
         install_node_clients()
 
@@ -76,16 +96,15 @@ def install() -> None:
     step(
         f"setup 1/3: a virtual environment of Python {version} in .venv", sys.executable, "-m", "venv", "--clear", VENV
     )
-    pip = [python_of_venv(), "-m", "pip", "--disable-pip-version-check", "--quiet"]
     step(
         "setup 2/3: the locked dependencies, checked by hash (about a minute)",
-        *pip, "install", "--require-hashes", "-r", LOCK,
+        *pip(), "install", "--require-hashes", "-r", LOCK,
     )  # fmt: skip
     editable = [part for folder in packages() for part in ("--editable", folder)]
     # From the tree and without a look-up: our packages' names on the public index belong to strangers.
     step(
         "setup 3/3: the packages of this repository",
-        *pip,
+        *pip(),
         "install",
         "--no-deps",
         "--no-index",

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from repo_tools import code_style, lock
+from repo_tools.ingest.limits import Limits
 from repo_tools.repository import agents
 
 
@@ -18,6 +19,15 @@ def main(arguments: list[str] | None = None) -> int:
 
     relock = verbs.add_parser("lock", help="write the hashed locks")
     relock.add_argument("--upgrade", action="store_true", help="take newer versions where the ranges allow them")
+    ingest = verbs.add_parser("ingest", help="take a folder of your own documents into rag-chat")
+    limits = Limits()
+    ingest.add_argument("folder", nargs="?", type=Path, help="with markdown, text, HTML, PDF and DOCX files")
+    ingest.add_argument("--name", help="of the collection (default: the folder's name)")
+    ingest.add_argument("--list", action="store_true", help="show the collections")
+    ingest.add_argument("--remove", metavar="NAME", help="remove a collection")
+    ingest.add_argument("--max-mb", type=float, default=limits.megabytes, help="size of a file (%(default)g)")
+    ingest.add_argument("--max-seconds", type=float, default=limits.seconds, help="for a file (%(default)g)")
+    ingest.add_argument("--max-memory-mb", type=int, default=limits.memory_megabytes, help="for a file (%(default)s)")
     bench = verbs.add_parser("bench", help="measure speed and memory against baselines of the same run")
     bench.add_argument("benchmark", nargs="?", help="which one (default: all)")
     bench.add_argument("--size", type=int, metavar="N", help="of the benchmark: passages, conversations")
@@ -59,6 +69,10 @@ def main(arguments: list[str] | None = None) -> int:
         from repo_tools.evaluation import command  # noqa: PLC0415
 
         return command.run(options)
+    if options.verb == "ingest":
+        from repo_tools.ingest.command import ingest as ingest_folder  # noqa: PLC0415
+
+        return ingest_folder(options)
     if options.verb == "lock":
         return lock.lock(upgrade=options.upgrade)
     return code_style.lint() if options.verb == "lint" else code_style.format_code()

@@ -1,4 +1,5 @@
-"""Writes the hashed locks: one for development, and one per agent that holds only what its image needs.
+"""Writes the hashed locks: one for development, one per agent that holds only what its image needs, and one for what
+`make ingest` reads documents with.
 
 The development lock is resolved first and constrains the others, so a package has one version everywhere. The locks are
 universal (any platform) and name no index. Our own packages stay out: they are installed from the tree.
@@ -12,6 +13,7 @@ from pathlib import Path
 from repo_tools.repository import ROOT, agents, local_packages, project_name
 
 DEVELOPMENT_LOCK = Path("requirements-dev.lock")
+INGEST_LOCK = Path("requirements-ingest.lock")
 
 
 def compile_command(sources: Sequence[Path | str], output: Path, *, root: Path, extra: Sequence[str]) -> list[str]:
@@ -30,10 +32,12 @@ def lock(*, upgrade: bool = False, root: Path = ROOT) -> int:
     sources = [folder.relative_to(root) / "pyproject.toml" for folder in local_packages(root)]
     development = compile_command(sources, DEVELOPMENT_LOCK, root=root, extra=["--group", "pyproject.toml:dev", *again])
     commands = [(DEVELOPMENT_LOCK, development)]
+    extra = ["--constraint", str(DEVELOPMENT_LOCK), *again]
+    ingest = compile_command([], INGEST_LOCK, root=root, extra=["--group", "pyproject.toml:ingest", *extra])
+    commands.append((INGEST_LOCK, ingest))
     for agent in agents(root):
         folder = agent.folder.relative_to(root)
         output = folder / "requirements.lock"
-        extra = ["--constraint", str(DEVELOPMENT_LOCK), *again]
         commands.append((output, compile_command([folder / "pyproject.toml"], output, root=root, extra=extra)))
     for output, command in commands:
         done = subprocess.run(command, cwd=root, check=False, stdout=subprocess.DEVNULL)
