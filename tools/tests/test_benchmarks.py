@@ -35,6 +35,8 @@ def test_an_unknown_benchmark_is_named_with_those_there_are() -> None:
 def test_a_conversation_that_gets_anothers_answer_is_an_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(conversations, "_QUESTIONS", ("What does a return label cost in Norway?", "And in Switzerland?"))
+    monkeypatch.setattr(
+        conversations, "_QUESTIONS", ("What does a return label cost in Norway?", "And in Switzerland?")
+    )
     conversations.run(1)  # the second is a follow-up: alone it is refused or answered otherwise
     assert "answers other than in a conversation alone: 1" in capsys.readouterr().out

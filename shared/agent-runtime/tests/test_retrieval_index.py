@@ -91,6 +91,14 @@ async def test_a_document_of_a_later_folder_replaces_its_namesake(folder: Path, 
     assert "life" in (await FtsRetriever(index).search("tents covered"))[0].passage.text
 
 
+def test_a_document_can_ask_not_to_be_found(folder: Path, index: Path) -> None:
+    before = build_index(index, [folder])
+    (folder / "steps.md").write_text("---\ntitle: Steps\nsearch: false\n---\n# Steps\n\nTurn the valve.\n")
+    assert build_index(index, [folder]).passages == before.passages
+    (folder / "steps.md").write_text("---\ntitle: Steps\nsearch: true\n---\n# Steps\n\nTurn the valve.\n")
+    assert build_index(index, [folder]).added == 1
+
+
 def test_hidden_files_and_other_kinds_are_left_out(folder: Path, index: Path) -> None:
     (folder / ".draft.md").write_text("# Draft\n")
     (folder / ".git").mkdir()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from agent_runtime.retrieval.markdown import chunk_markdown
+from agent_runtime.retrieval.markdown import chunk_markdown, read_front_matter
 from agent_runtime.retrieval.passages import Passage
 
 VERSION = 1
@@ -75,7 +75,8 @@ def build_index(path: Path, folders: Sequence[Folder]) -> IndexReport:
     """Make the index at `path` hold the markdown documents below `folders`, and only them.
 
     A document's id is its folder's prefix and its path below that folder, without the suffix. One of a later folder
-    replaces one of the same id of an earlier folder. Hidden files and folders are left out.
+    replaces one of the same id of an earlier folder. Hidden files and folders are left out, and documents with
+    `search: false` in their front matter.
     """
     with closing(PassageIndex(path)) as index:
         return index.refresh(_documents(folders))
@@ -176,7 +177,10 @@ def _documents(folders: Sequence[Folder]) -> Iterator[tuple[str, bytes]]:
             if file.suffix.lower() in _SUFFIXES and not any(part.startswith(".") for part in parts) and file.is_file():
                 files[prefix + file.relative_to(folder).with_suffix("").as_posix()] = file
     for document_id, file in files.items():
-        yield document_id, file.read_bytes()
+        content = file.read_bytes()
+        properties, _ = read_front_matter(content.decode(errors="replace"))
+        if properties.get("search", "").lower() not in ("false", "no"):
+            yield document_id, content
 
 
 def _wait_while_locked(connection: sqlite3.Connection, statement: str) -> None:
