@@ -10,11 +10,14 @@ _OF_THE_MACHINE = (
     "APPLICATIONINSIGHTS_",
     "AZURE_",
     "BIND_ADDRESS",
+    "DOCUMENTS_",
+    "EMBEDDING_",
     "FOUNDRY_",
     "HANDBOOK_",
     "MODEL_",
     "OPENAI_",
     "OTEL_",
+    "RETRIEVER",
 )
 # The proxies of the machine must not carry loopback traffic away.
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")

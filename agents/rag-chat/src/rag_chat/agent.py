@@ -7,6 +7,7 @@ from agent_runtime.model_client import create_model_client
 from agent_runtime.retrieval import Retriever
 from pydantic import Field
 
+from rag_chat.documents import with_addresses
 from rag_chat.settings import RagChatSettings
 from rag_chat.turn import SEARCH_TOOL, current_turn
 
@@ -69,7 +70,8 @@ class HandbookAgent:
 
     async def search_handbook(self, query: Annotated[str, Field(description=QUERY_DESCRIPTION)]) -> str:
         """The tool: numbered passages as JSON, and their sources kept for the citations."""
-        hits = await self._retriever.search(query, self._settings.passages_per_search)
+        found = await self._retriever.search(query, self._settings.passages_per_search)
+        hits = with_addresses(found, self._settings)
         return current_turn().add(query, hits, self._settings.handbook_base_url).model_dump_json()
 
     async def aclose(self) -> None:

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 
 from agent_runtime.hosting import host_options
 from agent_runtime.hosting.responses import open_response_store, protect_responses
+from agent_runtime.retrieval import FtsRetriever, build_index
 from azure.ai.agentserver.responses import ResponsesServerOptions
-from support_desk.handbook_index import open_handbook
 
 from rag_chat.agent import HandbookAgent
 from rag_chat.caller_options import allowed_options, check_question
+from rag_chat.documents import folders
 from rag_chat.host import RagChatHost
 from rag_chat.sessions import NoSessionsProvider
 from rag_chat.settings import RagChatSettings
@@ -17,12 +18,14 @@ from rag_chat.settings import RagChatSettings
 if TYPE_CHECKING:
     import httpx2
 
+logger = logging.getLogger(__name__)
+
 
 def build_app(settings: RagChatSettings, *, transport: "httpx2.AsyncBaseTransport | None" = None) -> RagChatHost:
     """The agent's host, ready to run. `transport` replaces the network below the model client, for tests."""
     if settings.log_level == "info":
         logging.getLogger("agent_framework").setLevel(logging.WARNING)  # three lines for each call of a tool
-    retriever = open_handbook(settings)
+    retriever = open_passages(settings)
     agent = HandbookAgent(settings, retriever, transport=transport)
     store = open_response_store(settings)
     host = RagChatHost(
@@ -42,3 +45,11 @@ def build_app(settings: RagChatSettings, *, transport: "httpx2.AsyncBaseTranspor
     host.shutdown_handler(close)
     protect_responses(host, settings, store=store, request_rules={("POST", "/responses"): check_question})
     return host
+
+
+def open_passages(settings: RagChatSettings) -> FtsRetriever:
+    """Bring the index in the agent's state folder up to date with its documents, and search it from there."""
+    settings.state_directory.mkdir(parents=True, exist_ok=True)
+    index = settings.state_directory / "passages.sqlite"
+    logger.info("passages: %s", build_index(index, folders(settings)))
+    return FtsRetriever(index)

@@ -9,10 +9,11 @@ What a passage is worth to a model, and how an answer cites it, is the agent's c
 from agent_runtime.retrieval.fts_query import match_expression
 from agent_runtime.retrieval.fts_retriever import FtsRetriever
 from agent_runtime.retrieval.markdown import chunk_markdown, read_front_matter
-from agent_runtime.retrieval.passage_index import IndexReport, PassageIndex, build_index
+from agent_runtime.retrieval.passage_index import Folder, IndexReport, PassageIndex, build_index
 from agent_runtime.retrieval.passages import Passage, Retriever, SearchHit
 
 __all__ = [
+    "Folder",
     "FtsRetriever",
     "IndexReport",
     "Passage",
