@@ -11,9 +11,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from .sentences import Unit, split_sentences, split_units
+from agent_runtime.english.sentences import Unit, split_sentences, split_units
+from agent_runtime.english.tokens import (
+    Vocabulary,
+    content_words,
+    has_stem,
+    is_content,
+    same_stem,
+    stem,
+    stem_set,
+    word_pairs,
+    words,
+)
+
 from .sources import Passage, Sources, record_lines
-from .tokens import Vocabulary, content_words, has_stem, is_content, same_stem, stem, stem_set, word_pairs, words
 
 _ORDER_TO_ASSISTANT = re.compile(
     r"\b(?:ignore|disregard|forget|override|bypass)\b.{0,40}\b(?:instruction|prompt|rule|previous|above|earlier|prior|guideline)"

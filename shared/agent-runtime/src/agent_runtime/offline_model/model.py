@@ -8,6 +8,7 @@ import json
 import re
 from typing import Any
 
+from agent_runtime.english.tokens import words
 from agent_runtime.model_exchange import ModelReply, ModelRequest, OutputSchema
 
 from .answering import answer_from
@@ -16,7 +17,6 @@ from .planning import choose_candidate, fill_plan
 from .schema_checks import breach, unsupported_rule
 from .schema_filling import fill_schema
 from .sources import Sources, has_numbered_blocks, read_context, read_outputs
-from .tokens import words
 from .tool_selection import choose_calls, is_small_talk
 from .turns import Conversation
 

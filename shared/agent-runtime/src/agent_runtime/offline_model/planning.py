@@ -8,10 +8,11 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from agent_runtime.english.sentences import split_sentences
+from agent_runtime.english.tokens import has_stem, stem_set, words
+
 from .json_schema import Schema, allows_null, fits_string, kind_of, properties, resolve, variants
 from .schema_filling import Filler, fill_schema, read_known
-from .sentences import split_sentences
-from .tokens import has_stem, stem_set, words
 
 _NUMBERED = re.compile(r"^\s*(?P<number>\d{1,2})[.)]\s+(?P<text>.*)$")
 _CODE = re.compile(r"`([^`\s]+?)(?:\([^`]*\))?`")

@@ -12,6 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from agent_runtime.english.sentences import split_sentences
+from agent_runtime.english.tokens import has_stem, is_content, same_stem, stem, stem_set, words
+
 from . import values
 from .answering import informative_sentences, is_order_to_assistant
 from .cannot_do import CannotDo
@@ -28,9 +31,7 @@ from .json_schema import (
     variants,
 )
 from .schema_checks import keeps_to
-from .sentences import split_sentences
 from .sources import embedded_json
-from .tokens import has_stem, is_content, same_stem, stem, stem_set, words
 
 _LINE = re.compile(
     r"^[ \t]*(?:[-*][ \t]+)?\**(?P<name>[A-Za-z][\w /-]{0,38}?)\**\s*[:=]\**[ \t]+(?P<value>\S.*)$", re.MULTILINE

@@ -11,13 +11,13 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
+from agent_runtime.english.tokens import content_words, has_stem, listed, stem, stem_set, words
 from agent_runtime.model_exchange import FunctionTool, ToolCall
 
 from .cannot_do import CannotDo
 from .json_schema import Schema, allows_null, find_by_pattern, kind_of, patterns, properties, resolve, variants
 from .schema_checks import loops
 from .schema_filling import EMPTY_VALUES, Filler, read_known
-from .tokens import content_words, has_stem, listed, stem, stem_set, words
 from .turns import Conversation
 
 _SMALL_TALK = frozenset(

@@ -8,9 +8,8 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
+from agent_runtime.english.tokens import content_words, has_stem, stem, words
 from agent_runtime.model_exchange import Message, ModelRequest, ToolCall
-
-from .tokens import content_words, has_stem, stem, words
 
 _OPENERS = re.compile(
     r"^\s*(?:and|but|or|so|also|what about|how about|what if|for|same|then|ok(?:ay)?,? and)\b", re.IGNORECASE

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from .tokens import has_stem, listed, same_stem, stem, stem_set, stems, words
+from agent_runtime.english.tokens import has_stem, listed, same_stem, stem, stem_set, stems, words
 
 EMAIL = re.compile(r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
 URL = re.compile(r"https?://[^\s<>\"')\]]+")
