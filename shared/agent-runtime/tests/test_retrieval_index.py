@@ -165,12 +165,16 @@ async def test_any_text_is_a_valid_query(folder: Path, index: Path, query: str) 
 
 
 def test_words_without_a_subject_are_not_searched() -> None:
-    assert (
-        match_expression("What's the return period for the tent's poles?")
-        == '"return" OR "period" OR "tent" OR "poles"'
+    assert match_expression("What's the zipline period for the cairn's poles?") == (
+        '"zipline" OR "period" OR "cairn" OR "poles"'
     )
     assert match_expression("what is it") == '"what" OR "is" OR "it"'
     assert match_expression("?!") == ""
+
+
+def test_synonyms_are_searched_after_the_words_themselves() -> None:
+    assert match_expression("hire a cairn") == '"hire" OR "cairn" OR "lease" OR "rent" OR "rental"'
+    assert '"refund"' in match_expression("I want my money back")
 
 
 def test_a_retriever_without_an_index_says_so(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """Turn what a person or a model typed into a full-text query that is valid whatever they typed.
 
 Words are searched, not the query language: each is quoted, so that `"`, `*`, `NEAR` or `title:` mean nothing. One
-word that matches is enough to be found; ranking prefers passages with more and rarer ones.
+word that matches is enough to be found, be it a synonym; ranking prefers passages with more and rarer ones.
 """
 
 import re
+
+from agent_runtime.english.synonyms import phrase_synonyms, synonyms_of
 
 MAX_TERMS = 48
 """Beyond this, more words make a search slower and no better."""
@@ -28,11 +30,18 @@ STOP_WORDS = frozenset(
 )
 
 
-def query_terms(query: str) -> list[str]:
-    """The words that are searched, once each and in order; the stop words where there is nothing else."""
+def own_terms(query: str) -> list[str]:
+    """The words of the query that are searched, once each and in order; the stop words where there is nothing else."""
     plain = _APOSTROPHE.sub("", _POSSESSIVE.sub("", query.casefold()))
     words = list(dict.fromkeys(_WORD.findall(plain)))
     return ([word for word in words if word not in STOP_WORDS] or words)[:MAX_TERMS]
+
+
+def query_terms(query: str) -> list[str]:
+    """All words that are searched: those of the query, and then their synonyms."""
+    own = own_terms(query)
+    others = [*phrase_synonyms(query).values(), *map(synonyms_of, own)]
+    return list(dict.fromkeys([*own, *(word for group in others for word in sorted(group))]))[:MAX_TERMS]
 
 
 def match_expression(query: str) -> str:

@@ -1,4 +1,5 @@
-"""Full-text search of the passage index by SQLite FTS5, ranked by BM25. The default retriever: no model, no service.
+"""Full-text search of the passage index by SQLite FTS5: candidates by BM25, ranked again by what of the question they
+speak of. The default retriever: no model, no service.
 
 The index is opened for reading only and stays on disk: memory does not grow with it.
 """
@@ -10,7 +11,10 @@ from pathlib import Path
 
 from agent_runtime.retrieval.fts_query import match_expression
 from agent_runtime.retrieval.passages import Passage, SearchHit
+from agent_runtime.retrieval.reranking import rerank
 
+CANDIDATES = 60
+"""Hits of the first ranking that are looked at again."""
 TITLE_WEIGHT, HEADING_WEIGHT, TEXT_WEIGHT = 3.0, 2.0, 1.0
 """A word in the title or a heading says more about a passage than the same word in its text."""
 
@@ -46,7 +50,7 @@ class FtsRetriever:
         expression = match_expression(query)
         if not expression or limit < 1:
             return []
-        return await asyncio.to_thread(self._search, expression, limit)
+        return (await asyncio.to_thread(self._search, query, expression, max(limit, CANDIDATES)))[:limit]
 
     def close(self) -> None:
         """Close the connections that no search uses at the moment; the others close after theirs."""
@@ -57,7 +61,7 @@ class FtsRetriever:
             except queue.Empty:
                 return
 
-    def _search(self, expression: str, limit: int) -> list[SearchHit]:
+    def _search(self, query: str, expression: str, limit: int) -> list[SearchHit]:
         connection = self._take()
         try:
             rows = connection.execute(SEARCH, (expression, limit)).fetchall()
@@ -68,13 +72,14 @@ class FtsRetriever:
             connection.close()
         else:
             self._idle.put(connection)
-        return [
+        hits = [
             SearchHit(
                 Passage(identity, document_id, title, tuple(heading.split("\n")) if heading else (), text, anchor),
                 -rank,
             )
             for identity, document_id, title, heading, text, anchor, rank in rows
         ]
+        return rerank(query, hits)
 
     def _take(self) -> sqlite3.Connection:
         """One connection for each search at a time: at most as many as the event loop has worker threads."""
