@@ -26,9 +26,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             os._exit(3)
     def log_message(self, *_):
         print("served " + self.path, flush=True)
+print("bound to " + os.environ["BIND_ADDRESS"], flush=True)
 signal.signal(signal.SIGTERM, lambda *_: (print("said goodbye", flush=True), os._exit(0)))
 print("hello from start-up", flush=True)
-http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+http.server.HTTPServer((os.environ["BIND_ADDRESS"], int(os.environ["PORT"])), Handler).serve_forever()
 """
 NEVER_READY = "import time\nprint('still thinking', flush=True)\ntime.sleep(60)\n"
 FAILS = "import sys\nprint('no model called x', file=sys.stderr)\nsys.exit(7)\n"
@@ -67,7 +68,8 @@ class Runner:
 def start(tmp_path: Path) -> Iterator[object]:
     started: list[Runner] = []
 
-    def run(agents: dict[str, tuple[str, int]], *options: str, **environment: str) -> Runner:
+    def run(agents: dict[str, tuple[str, int]], *, deaf_after: str | None = None, **environment: str) -> Runner:
+        """`deaf_after` closes the runner's output at the line that holds it, as `head` does."""
         listed = []
         for name, (source, port) in agents.items():
             folder = tmp_path / name
@@ -82,7 +84,7 @@ def start(tmp_path: Path) -> Iterator[object]:
         # The modules are found in the agent's folder, which is each agent's working directory.
         variables = os.environ | {"MODEL_PROVIDER": "offline"} | environment
         process = subprocess.Popen(
-            [sys.executable, "-c", code, *options],
+            [sys.executable, "-c", code],
             env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         lines: list[str] = []
@@ -92,6 +94,9 @@ def start(tmp_path: Path) -> Iterator[object]:
         def read() -> None:
             for line in stdout:
                 lines.append(line.rstrip("\n"))
+                if deaf_after is not None and deaf_after in line:
+                    stdout.close()
+                    return
 
         reader = threading.Thread(target=read, daemon=True)
         reader.start()
@@ -124,7 +129,9 @@ def test_it_lists_each_agent_with_url_protocol_and_model_before_any_log_line(sta
     assert "responses" in runner.lines[listed[0]]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["Ctrl-C", "SIGTERM", "closed terminal"]
+)
 def test_a_signal_stops_every_agent_and_ends_with_zero(start, number: signal.Signals) -> None:
     runner = start({"one": (SERVES, free_port()), "two": (SERVES, free_port())})
     runner.wait_for("two | hello")
@@ -134,6 +141,19 @@ def test_a_signal_stops_every_agent_and_ends_with_zero(start, number: signal.Sig
     assert runner.ended() == 0
     assert sum("said goodbye" in line for line in runner.lines) == 2
     assert psutil.wait_procs(children, timeout=5)[1] == []
+
+
+@pytest.mark.parametrize("line", ["starting", "ready; Ctrl-C"])
+def test_when_nobody_reads_the_output_any_more_every_agent_is_stopped(start, line: str) -> None:
+    ports = [free_port(), free_port()]
+    runner = start({"one": (SERVES, ports[0]), "two": (SERVES, ports[1])}, deaf_after=line)
+    runner.wait_for(line)
+    runner.reader.join(10)
+    runner.process.send_signal(signal.SIGINT)  # as Ctrl-C does, which ends both sides of `make run | tee log`
+    runner.ended()
+    for port in ports:
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def test_an_agent_that_dies_is_reported_with_its_last_lines_and_takes_the_rest_down(start) -> None:
@@ -179,6 +199,24 @@ def test_the_fix_for_a_taken_port_works(start) -> None:
     port = free_port()
     runner = start({"one": (SERVES, 1)}, PORT=str(port))
     assert f"http://127.0.0.1:{port}" in runner.wait_for("model: offline-extractive")
+
+
+@pytest.mark.parametrize("address", ["nonsense", "::1", "203.0.113.7"])
+def test_an_address_that_cannot_be_listened_on_is_not_called_a_taken_port(start, address: str) -> None:
+    runner = start({"one": (SERVES, free_port())}, BIND_ADDRESS=address)
+    assert runner.ended() == 2
+    assert len(runner.lines) == 1
+    assert runner.lines[0].startswith(f"run: BIND_ADDRESS: cannot listen on '{address}' (")
+
+
+def test_an_agent_on_another_address_is_asked_and_listed_there(start) -> None:
+    runner = start({"one": (SERVES, free_port())}, BIND_ADDRESS="127.0.0.2")
+    assert "http://127.0.0.2:" in runner.wait_for("model: offline-extractive")
+
+
+def test_an_empty_address_keeps_the_agents_on_this_machine(start) -> None:
+    runner = start({"one": (SERVES, free_port())}, BIND_ADDRESS="")
+    assert runner.wait_for("bound to ").endswith("bound to 127.0.0.1")
 
 
 def test_a_bad_setting_is_named_once_and_nothing_is_started(start) -> None:

@@ -44,7 +44,11 @@ def main(arguments: list[str] | None = None) -> int:
 
     options = parser.parse_args(arguments)
     if options.verb == "run":
-        known = {agent.name: agent for agent in agents()}
+        try:
+            known = {agent.name: agent for agent in agents()}
+        except ValueError as error:
+            print(f"run: {error}", file=sys.stderr)
+            return 2
         unknown = [name for name in options.agents if name not in known]
         if unknown:
             print(f"run: no agent is called {unknown[0]}. There are: {', '.join(known)}", file=sys.stderr)

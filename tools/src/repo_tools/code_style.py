@@ -8,15 +8,16 @@ from pathlib import Path
 from repo_tools.repository import ROOT
 
 
-def _all(commands: Sequence[Sequence[str]], root: Path) -> int:
+def run_all(commands: Sequence[Sequence[str]], root: Path) -> int:
+    """Run every module of `commands`; 1 where one failed."""
     codes = [subprocess.run([sys.executable, "-m", *command], cwd=root, check=False).returncode for command in commands]
-    return max(codes)
+    return 1 if any(codes) else 0  # one that a signal ended has a negative code, below that of success
 
 
 def lint(root: Path = ROOT) -> int:
     """Every check runs even when an earlier one fails, so that one call shows all there is to mend."""
-    return _all([("ruff", "check", "."), ("ruff", "format", "--check", ".")], root)
+    return run_all([("ruff", "check", "."), ("ruff", "format", "--check", ".")], root)
 
 
 def format_code(root: Path = ROOT) -> int:
-    return _all([("ruff", "check", "--fix", "."), ("ruff", "format", ".")], root)
+    return run_all([("ruff", "check", "--fix", "."), ("ruff", "format", ".")], root)

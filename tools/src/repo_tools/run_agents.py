@@ -7,6 +7,7 @@ environment wins.
 """
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TextIO
 
 import httpx2
 from agent_runtime.model_client import describe_model
@@ -43,25 +45,27 @@ class Running:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        address = os.environ["BIND_ADDRESS"]
+        return f"http://{'127.0.0.1' if address == '0.0.0.0' else address}:{self.port}"  # noqa: S104
 
 
 def run(agents: Sequence[Agent], *, ready_timeout: float) -> int:
     """Run `agents` until SIGINT, SIGTERM or the end of one. Returns the exit code: 0 when told to stop, 1 when an agent
     died or did not become ready, 2 when nothing could be started."""
     load_dotenv(ROOT / ".env")
-    os.environ.setdefault("AGENTSERVER_STATE_ROOT", str(ROOT / ".state"))
+    # Empty counts as unset, as in the agents' settings.
+    os.environ["AGENTSERVER_STATE_ROOT"] = os.environ.get("AGENTSERVER_STATE_ROOT") or str(ROOT / ".state")
     # Nothing authenticates a caller on one machine, so other machines must not reach the agents.
-    os.environ.setdefault("BIND_ADDRESS", "127.0.0.1")
+    os.environ["BIND_ADDRESS"] = os.environ.get("BIND_ADDRESS") or "127.0.0.1"
     try:
         # An agent reads its settings again; here they show a mistake once, not four times, and name the model.
         ports = _ports(agents, os.environ.pop("PORT", ""))
         model = describe_model(load_settings(AgentSettings))
+        taken = [(agent, port) for agent, port in zip(agents, ports, strict=True) if not _is_free(port)]
     except (SettingsError, ValueError) as error:
         for line in str(error).splitlines():
             print(f"run: {line}", file=sys.stderr)
         return 2
-    taken = [(agent, port) for agent, port in zip(agents, ports, strict=True) if not _is_free(port)]
     for agent, port in taken:
         print(
             f"run: port {port} for {agent.name} is taken by another process. Stop that process, or choose another "
@@ -83,24 +87,36 @@ def _ports(agents: Sequence[Agent], wanted: str) -> list[int]:
 
 
 def _is_free(port: int) -> bool:
-    """Whether an agent could listen."""
+    """Whether an agent could listen; False where another process does.
+
+    Raises:
+        ValueError: it could not for another reason. The text says what to correct.
+    """
+    address = os.environ["BIND_ADDRESS"]
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((os.environ["BIND_ADDRESS"], port))
-        except OSError:
-            return False
+            probe.bind((address, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            if error.errno == errno.EACCES:
+                raise ValueError(f"PORT: {port} needs more rights than you have. Set it to one above 1023.") from None
+            problem = f"cannot listen on {address!r} ({error.strerror}). Set it to an IPv4 address of this machine"
+            raise ValueError(f"BIND_ADDRESS: {problem}, or unset it.") from None
     return True
 
 
 async def _run(agents: Sequence[Agent], ports: Sequence[int], model: str, ready_timeout: float) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # A closed terminal hangs up, and reaches no agent, because each has a session of its own. `nohup` ignores it.
+        if signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGHUP:
+            loop.add_signal_handler(number, stop.set)
     width = max(len(agent.name) for agent in agents)
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    print(f"starting {', '.join(agent.name for agent in agents)} …", flush=True)
+    _say(f"starting {', '.join(agent.name for agent in agents)} …", stop)
 
     running: list[Running] = []
     readers: list[asyncio.Task[None]] = []
@@ -110,13 +126,13 @@ async def _run(agents: Sequence[Agent], ports: Sequence[int], model: str, ready_
             if colour:
                 prefix = f"\033[{_COLOURS[index % len(_COLOURS)]}m{prefix}\033[0m"
             running.append(Running(agent, port, await _spawn(agent, port), prefix))
-            readers.append(asyncio.create_task(_read_lines(running[-1])))
+            readers.append(asyncio.create_task(_read_lines(running[-1], stop)))
         code = await _watch(running, stop, model, ready_timeout)
     finally:
-        print("stopping …", flush=True)
+        _say("stopping …")
         await _stop_all(running, stop)
         await asyncio.gather(*readers)
-    print("stopped", flush=True)
+    _say("stopped")
     return code
 
 
@@ -135,7 +151,7 @@ async def _spawn(agent: Agent, port: int) -> asyncio.subprocess.Process:
     )  # fmt: skip
 
 
-async def _read_lines(running: Running) -> None:
+async def _read_lines(running: Running, stop: asyncio.Event) -> None:
     assert running.process.stdout is not None  # noqa: S101 - opened as a pipe above
     while True:
         try:
@@ -147,7 +163,7 @@ async def _read_lines(running: Running) -> None:
         line = raw.decode(errors="replace").rstrip()
         running.last_lines.append(line)
         if running.held is None:
-            print(running.prefix + line, flush=True)
+            _say(running.prefix + line, stop)
         else:
             running.held.append(line)
 
@@ -167,12 +183,12 @@ async def _watch(running: Sequence[Running], stop: asyncio.Event, model: str, re
             width = max(len(one.agent.name) for one in running)
             for one in running:
                 protocols = " and ".join(one.agent.protocols)
-                print(f"{one.agent.name:<{width}}  {one.url}  {protocols:<25}  model: {model}", flush=True)
-            print("ready; Ctrl-C stops them all", flush=True)
+                _say(f"{one.agent.name:<{width}}  {one.url}  {protocols:<25}  model: {model}", stop)
+            _say("ready; Ctrl-C stops them all", stop)
             for one in running:
                 held, one.held = one.held or [], None
                 for line in held:
-                    print(one.prefix + line, flush=True)
+                    _say(one.prefix + line, stop)
             await asyncio.wait({stopping, *deaths}, return_when=asyncio.FIRST_COMPLETED)
         if stop.is_set():
             return 0
@@ -210,10 +226,23 @@ def _ended(code: int) -> str:
 
 
 def _report(one: Running, what: str) -> None:
-    print(f"\nrun: {one.agent.name} {what}. Its last lines:", file=sys.stderr)
+    _say(f"\nrun: {one.agent.name} {what}. Its last lines:", file=sys.stderr)
     for line in one.last_lines:
-        print(f"  {line}", file=sys.stderr)
-    sys.stderr.flush()
+        _say(f"  {line}", file=sys.stderr)
+
+
+def _say(line: str, stop: asyncio.Event | None = None, *, file: TextIO | None = None) -> None:
+    """Print a line. Where nobody can read it any more (`make run | tee log` and Ctrl-C, a closed terminal), tell `stop`
+    instead of raising: an exception here would leave the agents behind, on their ports."""
+    file = file or sys.stdout
+    try:
+        print(line, file=file, flush=True)
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, file.fileno())  # what is in the buffer would fail once more at exit
+        os.close(nowhere)
+        if stop is not None:
+            stop.set()
 
 
 async def _stop_all(running: Sequence[Running], stop: asyncio.Event) -> None:
@@ -231,6 +260,6 @@ async def _stop_all(running: Sequence[Running], stop: asyncio.Event) -> None:
     again.cancel()
     for one in alive:
         if one.process.returncode is None:
-            print(f"run: {one.agent.name} did not stop in time and is killed", file=sys.stderr)
+            _say(f"run: {one.agent.name} did not stop in time and is killed", file=sys.stderr)
             one.process.kill()
     await asyncio.gather(*ends)
