@@ -7,6 +7,8 @@ The first option also installs the Node packages that some tests drive agents wi
 `make ingest` reads HTML, PDF and DOCX with.
 """
 
+from __future__ import annotations  # a Python that is too old must get as far as being told so
+
 import hashlib
 import os
 import shutil
