@@ -1,5 +1,7 @@
 """Markers become annotations, whatever pieces they come in."""
 
+import time
+
 import pytest
 from rag_chat.citations import Marker, MarkerFilter, annotations
 from rag_chat.turn import Source
@@ -95,3 +97,12 @@ def test_a_sentence_is_cited_only_where_its_numbers_are_in_the_passage(
     source = Source("Returns", "https://handbook.test/returns", PASSAGE)
     found = annotations(sentence, [Marker(len(sentence), (1,))], {1: source}, asked)
     assert [one["url"] for one in found] == [source.url] * supported
+
+
+def test_a_model_that_writes_nothing_but_spaces_does_not_stop_the_agent() -> None:
+    markers = MarkerFilter()
+    begun = time.process_time()
+    assert len(markers.feed(" " * 40_000)) > 39_000
+    markers.feed("x [1]")
+    assert time.process_time() - begun < 5  # half a minute, were each space tried with all that follow
+    assert markers.text.endswith("x")

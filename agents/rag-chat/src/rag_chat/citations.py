@@ -14,10 +14,11 @@ from typing import Any
 from rag_chat.support import supports
 from rag_chat.turn import Source
 
-# [1]  [1, 2]  [^1], and the lenticular brackets that some models were trained to use. Four digits are a year.
-_MARKER = re.compile(r"[ \t]*(?:\[\^?(\d{1,3}(?: ?[,;] ?\d{1,3}){0,7})\]|【(\d{1,3})(?:†[^】\n]{0,40})?】)")
+# [1]  [1, 2]  [^1], and the lenticular brackets that some models were trained to use. Four digits are a year. Spaces
+# are counted, because models that go astray write thousands, and each would be tried as the first.
+_MARKER = re.compile(r"[ \t]{0,8}(?:\[\^?(\d{1,3}(?: ?[,;] ?\d{1,3}){0,7})\]|【(\d{1,3})(?:†[^】\n]{0,40})?】)")
 # What could become a marker when more text comes, with the space before it.
-_PARTIAL = re.compile(r"[ \t]*(?:\[\^?[\d,; ]{0,40}|【(?:\d{1,3}(?:†[^】\n]{0,40})?)?)?\Z")
+_PARTIAL = re.compile(r"[ \t]{0,8}(?:\[\^?[\d,; ]{0,40}|【(?:\d{1,3}(?:†[^】\n]{0,40})?)?)?\Z")
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]*_]*(?:\s+(?=[\"'“‘(\[*_]*[^\W\d_a-z])|\s*\Z)|\n+")  # noqa: RUF001
 _CLOSING = re.compile(r"[\"'”’)*_]*[.!?…:;]?[\"'”’)*_]*")  # noqa: RUF001
 _NOT_SENTENCE = re.compile(r"(?:[\s,;:.!?…]|[-*+>#|]+ |\d{1,3}[.)] )*")
