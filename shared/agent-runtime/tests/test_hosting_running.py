@@ -184,6 +184,28 @@ async def test_a_bad_setting_is_one_line_and_exit_code_2(module: str, env: dict[
     assert only.startswith(line)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("BIND_ADDRESS", "nonsense"), ("BIND_ADDRESS", "203.0.113.7"), ("AGENTSERVER_STATE_ROOT", "/dev/null/state")],
+)
+async def test_an_address_or_a_folder_that_cannot_be_used_is_one_line_with_the_fix(
+    module: str, name: str, value: str
+) -> None:
+    agent = AgentProcess(module, env={name: value})
+    with pytest.raises(RuntimeError, match="exit code 2") as caught:
+        await agent.start()
+    (only,) = str(caught.value).splitlines()[1:]
+    assert only.startswith(f"echo: {name}: cannot ")
+    assert ". Set it to " in only
+
+
+async def test_the_address_that_is_logged_is_the_one_that_is_listened_on(module: str) -> None:
+    agent = AgentProcess(module, env={"BIND_ADDRESS": "127.0.0.2"})
+    agent.url = agent.url.replace("127.0.0.1", "127.0.0.2")
+    async with agent:
+        assert f"listens on {agent.url} (" in agent.output()
+
+
 async def test_a_taken_port_is_one_line_that_names_it_and_the_fix(module: str) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

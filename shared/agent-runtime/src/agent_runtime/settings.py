@@ -6,6 +6,7 @@ The platform's variables are read here and nowhere else in our code. `.env` file
 
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -67,9 +68,18 @@ class AgentSettings(BaseSettings):
     @field_validator("foundry_project_endpoint", "openai_base_url")
     @classmethod
     def _is_url(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("https://", "http://")):
+        if value is None:
+            return value
+        if not value.startswith(("https://", "http://")):
             raise ValueError("must be a URL that starts with https:// or http://")
-        return value.rstrip("/") if value else value
+        try:
+            parts = urlsplit(value)
+            complete = bool(parts.hostname) and parts.port != 0
+        except ValueError:  # a port or an address in brackets that cannot be; the text may repeat the value
+            complete = False
+        if not complete:
+            raise ValueError("must be a URL with a host, and a port from 1 to 65535 if any")
+        return value.rstrip("/")
 
     @field_validator("state_root")
     @classmethod

@@ -1,13 +1,16 @@
 """Start an agent: settings, logs, host, a handful of lines that say what runs, then serve until told to stop.
 
-What a person can correct (a variable, a taken port) ends with one line for each and exit code 2, without a traceback.
+What a person can correct (a variable, a taken port, a folder) ends with one line for each and exit code 2, without a
+traceback.
 """
 
 import errno
 import logging
+import os
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from agent_runtime.hosting.logs import configure_logging
@@ -26,6 +29,7 @@ def run_agent(settings_class: type[Settings], build_app: Callable[[Settings], An
         name = settings.name
         configure_logging(name, settings.log_level)
         _check_port(settings.bind_address, settings.port)
+        _check_folder(settings.state_directory)
         host = build_app(settings)
     except SettingsError as error:
         _give_up(name, str(error))
@@ -36,7 +40,8 @@ def serve_agent(host: Any, settings: Settings) -> None:
     """Say what runs, then serve `host` until SIGTERM or Ctrl-C."""
     from agent_runtime.model_client import describe_model  # noqa: PLC0415
 
-    logger.info("listens on http://127.0.0.1:%d (%s)", settings.port, ", ".join(protocols(host)) or "no protocol")
+    address = "127.0.0.1" if settings.bind_address == "0.0.0.0" else settings.bind_address  # noqa: S104
+    logger.info("listens on http://%s:%d (%s)", address, settings.port, ", ".join(protocols(host)) or "no protocol")
     logger.info("model: %s", describe_model(settings))
     logger.info("state: %s", "Foundry state store" if settings.hosted else settings.state_directory)
     host.run(host=settings.bind_address, port=settings.port)
@@ -60,8 +65,19 @@ def _check_port(address: str, port: int) -> None:
             elif error.errno == errno.EACCES:
                 problem = f"port {port} needs more rights than this user has. Set PORT to a port above 1023."
             else:
-                raise
+                reason = error.strerror or type(error).__name__
+                problem = f"BIND_ADDRESS: cannot listen there ({reason}). Set it to an IPv4 address of this machine."
             raise SettingsError(problem) from None
+
+
+def _check_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        problem = f"cannot keep state in {folder} ({error.strerror}). Set it to a folder that this user can write to."
+        raise SettingsError(f"AGENTSERVER_STATE_ROOT: {problem}") from None
 
 
 def _give_up(name: str, problems: str) -> NoReturn:
