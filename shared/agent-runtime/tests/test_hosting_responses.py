@@ -161,6 +161,7 @@ async def test_no_user_reaches_the_responses_of_another(client: httpx2.AsyncClie
     for user in others:
         assert (await client.get(path, headers=user)).status_code == 404
         assert (await client.get(f"{path}?stream=true", headers=user)).status_code == 404
+        assert (await client.head(f"{path}?stream=true", headers=user)).status_code == 404
         assert (await client.get(f"{path}/input_items", headers=user)).status_code == 404
         assert (await client.post(f"{path}/cancel", headers=user)).status_code == 404
         assert (await client.delete(path, headers=user)).status_code == 404

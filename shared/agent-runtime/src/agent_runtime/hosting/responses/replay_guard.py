@@ -35,7 +35,7 @@ class ReplayGuard:
 
 def _replayed(scope: Scope) -> str | None:
     """The id of the response whose stream is asked for, or None for any other request."""
-    if scope["type"] != "http" or scope["method"] != "GET" or not scope["path"].startswith(_PREFIX):
+    if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or not scope["path"].startswith(_PREFIX):
         return None
     response_id = str(scope["path"][len(_PREFIX) :])
     # Malformed ids are the SDK's to refuse: it answers 400.
