@@ -152,6 +152,28 @@ async def test_a_conversation_goes_on_by_previous_id_and_by_conversation(client:
         assert text_of(answer) == f"remembers {remembered}"
 
 
+@pytest.mark.parametrize("by", ["body", "escaped body", "header"])
+async def test_no_user_takes_over_the_id_of_another(client: httpx2.AsyncClient, by: str) -> None:
+    stream = await client.post(
+        "/responses", json={"input": "secret", "background": True, "stream": True}, headers=as_user("alice")
+    )
+    response_id = json.loads(stream.text.split("data: ", 1)[1].split("\n", 1)[0])["response"]["id"]
+    body = json.dumps({"input": "mine", "background": True, "stream": True, "response_id": response_id})
+    headers = as_user("bob")
+    if by == "escaped body":
+        body = body.replace("response_id", "response\\u005fid")
+    elif by == "header":
+        body, headers = (
+            '{"input": "mine", "background": true, "stream": true}',
+            headers | {"x-agent-response-id": response_id},
+        )
+    taken = await client.post("/responses", content=body, headers=headers)
+    assert (taken.status_code, taken.json()["error"]["code"]) == (409, "response_id_taken")
+    assert (await client.get(f"/responses/{response_id}?stream=true", headers=as_user("bob"))).status_code == 404
+    chosen = {"input": "mine", "response_id": response_id[:-3] + "abc"}
+    assert (await client.post("/responses", json=chosen, headers=as_user("bob"))).json()["id"] == chosen["response_id"]
+
+
 async def test_no_user_reaches_the_responses_of_another(client: httpx2.AsyncClient) -> None:
     alice, others = as_user("alice"), [as_user("bob"), {}]
     body = {"input": "secret", "background": True, "stream": True}

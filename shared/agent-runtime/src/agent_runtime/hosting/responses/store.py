@@ -7,6 +7,7 @@ none. Locally the user is whatever the caller says (see `hosting.identity`).
 
 import hashlib
 import logging
+import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +19,7 @@ from agent_runtime.settings import AgentSettings
 
 logger = logging.getLogger(__name__)
 
+_RESPONSE_ID = re.compile(r"\w{1,200}", re.ASCII)
 _DAY = 86_400.0
 _SWEPT = ".swept"
 
@@ -51,6 +53,12 @@ class LocalResponseStore:
             return await self._of(context).get_response(response_id, context=context)
         except (KeyError, ValueError):  # not there, or an id that no response can have
             raise FoundryResourceNotFoundError(f"response '{response_id}' not found") from None
+
+    def is_taken(self, response_id: str) -> bool:
+        """Whether any user has a response with this id. Reads the disk."""
+        if not _RESPONSE_ID.fullmatch(response_id):
+            return False  # the SDK's to refuse
+        return next(self.root.glob(f"*/responses/{response_id}.json"), None) is not None
 
     async def get_history_item_ids(
         self, previous_response_id: str | None, conversation_id: str | None, limit: int, *, context: Any = None
