@@ -173,6 +173,17 @@ async def test_a_conflict_with_ones_own_repeated_write_is_a_win(store: FoundryIt
     assert changed == await store.get("k")
 
 
+@pytest.mark.parametrize("by_etag", [True, False])
+async def test_a_delete_that_was_sent_twice_is_one_that_was_done(
+    store: FoundryItems, service: Service, by_etag: bool
+) -> None:
+    _, item = await store.put_if_absent("k", 1)
+    service.fail_after = ["DELETE"]
+    assert await store.delete("k", etag=item.etag if by_etag else None) is True
+    assert service.fail_after == []
+    assert await store.delete("k") is False
+
+
 async def test_a_conflict_with_another_writer_is_a_conflict(store: FoundryItems, service: Service) -> None:
     _, item = await store.put_if_absent("k", 1)
     await store.compare_and_set("k", 2, etag=item.etag)

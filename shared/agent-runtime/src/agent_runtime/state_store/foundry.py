@@ -119,7 +119,7 @@ class FoundryItems:
         client = await self._connected()
         try:
             await client.delete_item(_hashed(key), if_match=etag)
-        except FoundryStoragePreconditionError:
+        except (FoundryStoragePreconditionError, FoundryStorageNotFoundError):
             # A delete that was sent twice finds nothing the second time: then it was ours.
             if await self._get_raw(key) is None:
                 return True
