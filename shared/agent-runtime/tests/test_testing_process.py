@@ -1,3 +1,4 @@
+import asyncio
 import signal
 from pathlib import Path
 
@@ -49,6 +50,16 @@ async def test_a_process_that_is_never_ready_is_given_up(module: str) -> None:
     with pytest.raises(RuntimeError, match="not ready after 1 s"):
         async with agent:
             pass
+    assert not agent.running
+
+
+async def test_a_start_that_is_cancelled_leaves_no_process_behind(module: str) -> None:
+    agent = AgentProcess(module, env={"NEVER_READY": "1"})
+    starting = asyncio.create_task(agent.start())
+    await agent.wait_for_output("started with")
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
     assert not agent.running
 
 

@@ -70,6 +70,13 @@ class AgentProcess:
             RuntimeError: it ended, or was not ready in time. The text holds its output.
         """
         self._spawn()
+        try:
+            await self._until_ready()
+        except BaseException:  # a cancelled start too: nothing else would end the process, which has its own session
+            await self.kill()
+            raise
+
+    async def _until_ready(self) -> None:
         deadline = time.monotonic() + self._start_timeout
         async with httpx2.AsyncClient(trust_env=False, timeout=2.0) as client:
             while time.monotonic() < deadline:
@@ -81,7 +88,6 @@ class AgentProcess:
                 except httpx2.TransportError:
                     pass
                 await asyncio.sleep(_POLL_SECONDS)
-        await self.kill()
         raise RuntimeError(f"{self.module} was not ready after {self._start_timeout:g} s:\n{self.output()}")
 
     @property
