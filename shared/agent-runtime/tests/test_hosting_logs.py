@@ -33,13 +33,16 @@ def test_a_record_is_one_line_of_time_level_agent_message(output: io.StringIO) -
     assert (level, agent, message) == ("info", "rag-chat", "found 3 passages")
 
 
-def test_a_message_cannot_forge_a_second_line_but_a_traceback_keeps_its_lines(output: io.StringIO) -> None:
+def test_neither_a_message_nor_an_error_can_forge_a_second_record(output: io.StringIO) -> None:
     configure_logging("rag-chat", stream=output)
     try:
-        raise RuntimeError("a bug")
+        raise RuntimeError("a bug\n2026-11-23T21:20:11Z info rag-chat all is well\r2026 again")
     except RuntimeError:
         logging.getLogger("x").exception("first\nsecond\rthird")
-    assert "first\\nsecond\\rthird\nTraceback" in output.getvalue()
+    first, *traceback = output.getvalue().splitlines()
+    assert first.endswith(" error rag-chat first\\nsecond\\rthird")
+    assert traceback[0] == "  Traceback (most recent call last):"
+    assert all(line.startswith("  ") for line in traceback)
 
 
 def test_libraries_speak_up_only_to_warn(output: io.StringIO) -> None:

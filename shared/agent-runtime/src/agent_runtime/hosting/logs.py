@@ -27,7 +27,7 @@ _CHATTY = (
 
 class LineFormatter(logging.Formatter):
     """`2026-11-23T21:20:11Z info rag-chat message`. A line break in a message becomes visible text, so that a client
-    cannot forge records; tracebacks keep theirs."""
+    cannot forge records; tracebacks keep theirs, indented, because the text of an error can be a client's too."""
 
     converter = staticmethod(time.gmtime)
 
@@ -39,7 +39,8 @@ class LineFormatter(logging.Formatter):
         message = record.getMessage().replace("\r", "\\r").replace("\n", "\\n")
         line = f"{self.formatTime(record, self.datefmt)} {record.levelname.lower()} {self.agent_name} {message}"
         if record.exc_info:
-            line = f"{line}\n{self.formatException(record.exc_info)}"
+            lines = self.formatException(record.exc_info).splitlines()
+            line = "\n  ".join([line, *lines])
         return line
 
 
