@@ -275,7 +275,9 @@ async def test_every_agent_idles_below_120_megabytes() -> None:
 
 
 async def test_no_agent_looks_outside_loopback_when_nothing_is_configured(running: dict[str, str]) -> None:
-    for child in psutil.Process(int(running["pid"])).children(recursive=True):
+    children = psutil.Process(int(running["pid"])).children(recursive=True)
+    assert len(children) >= len(AGENTS)
+    for child in children:
         outside = [
             connection.raddr
             for connection in child.net_connections(kind="inet")
