@@ -45,6 +45,9 @@ def test_inside_foundry_a_missing_deployment_is_an_error_and_not_offline(monkeyp
         ("MODEL_PROVIDER", "oracle"),
         ("OPENAI_BASE_URL", "localhost:11434"),
         ("OPENAI_BASE_URL", "http://"),
+        ("OPENAI_BASE_URL", "https://model.test/v1?api-version=1"),
+        ("OPENAI_API_KEY", "sk-\u2026"),
+        ("OPENAI_API_KEY", "sk-1\nsk-2"),
         ("OPENAI_BASE_URL", "http://[model]/v1"),
         ("OPENAI_BASE_URL", "http://model:99999/v1"),
         ("FOUNDRY_PROJECT_ENDPOINT", "https:///api/projects/demo"),
@@ -76,6 +79,13 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("OPENAI_BASE_URL", "")
     monkeypatch.setenv("PORT", "")
     assert load_settings(AgentSettings).provider == "offline"
+
+
+def test_the_line_break_at_the_end_of_a_key_from_a_file_is_not_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-1\n")
+    key = load_settings(AgentSettings).openai_api_key
+    assert key is not None
+    assert key.get_secret_value() == "sk-1"
 
 
 def test_the_api_key_does_not_show_when_settings_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,21 @@ class AgentSettings(BaseSettings):
             complete = False
         if not complete:
             raise ValueError("must be a URL with a host, and a port from 1 to 65535 if any")
+        if "?" in value or "#" in value:
+            raise ValueError("must be a URL that paths can be appended to, without ? and #")
         return value.rstrip("/")
+
+    @field_validator("openai_api_key")
+    @classmethod
+    def _fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        """A key read from a file may end with a line break. What else no header can carry would fail at the first
+        question, with the key in the error's text."""
+        if value is None:
+            return value
+        key = value.get_secret_value().strip()
+        if not (key.isascii() and key.isprintable()):
+            raise ValueError("must be one line of ASCII characters")
+        return SecretStr(key) if key else None
 
     @field_validator("state_root")
     @classmethod
