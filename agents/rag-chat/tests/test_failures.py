@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import httpx2
 import openai
 import pytest
+from agent_runtime.retrieval import FtsRetriever
 from agent_runtime.testing import CutStream, Failure, Garbage, Hang, ScriptedModel, StreamError, free_port
 
 FAILURES: dict[str, tuple[Any, str]] = {
@@ -91,6 +93,27 @@ async def test_a_model_that_fails_ends_a_background_response_too(over_http: Any,
             await asyncio.sleep(0.05)
             response = await ask.responses.retrieve(response.id)
     check_failed(response, "model_rate_limited")
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_search_that_fails_is_no_answer_that_nothing_was_found(
+    agent: Any, model: ScriptedModel, search: Any, *, monkeypatch: pytest.MonkeyPatch, caplog: Any, streamed: bool
+) -> None:
+    async def fail(*_: Any) -> Any:
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+    monkeypatch.setattr(FtsRetriever, "search", fail)
+    model.enqueue(search("return period"), "The handbook does not say this.", "Hello!")
+    async with agent() as ask:
+        if streamed:
+            events = [event async for event in await ask.responses.create(input="How long?", stream=True)]
+            response = events[-1].response
+        else:
+            response = await ask.responses.create(input="How long?")
+        check_failed(response, "search_unavailable")
+        assert "does not say" not in response.output_text
+        assert "disk image is malformed" in caplog.text
+        assert len(model.requests) == 1
 
 
 async def test_a_model_that_is_not_there_is_unavailable(agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:

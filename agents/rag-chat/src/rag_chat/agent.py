@@ -1,5 +1,6 @@
 """The brain: instructions, one tool, and the agent that the host runs for each request. It knows no protocol."""
 
+import logging
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,13 +10,15 @@ from pydantic import Field
 
 from rag_chat.documents import with_addresses
 from rag_chat.settings import RagChatSettings
-from rag_chat.turn import SEARCH_TOOL, current_turn
+from rag_chat.turn import SEARCH_TOOL, SearchFailed, current_turn
 
 if TYPE_CHECKING:
     import httpx2
     from agent_framework import Agent
     from agent_framework_openai import OpenAIChatClient
     from openai import AsyncOpenAI
+
+logger = logging.getLogger(__name__)
 
 INSTRUCTIONS = f"""\
 You answer questions about Northpeak Outfitters, a shop for outdoor gear, from its handbook.
@@ -70,7 +73,13 @@ class HandbookAgent:
 
     async def search_handbook(self, query: Annotated[str, Field(description=QUERY_DESCRIPTION)]) -> str:
         """The tool: numbered passages as JSON, and their sources kept for the citations."""
-        found = await self._retriever.search(query, self._settings.passages_per_search)
+        try:
+            found = await self._retriever.search(query, self._settings.passages_per_search)
+        except Exception as error:
+            # The framework logs the error's type alone and goes on, with "Function failed." for the model.
+            logger.exception("the search for passages failed")
+            current_turn().failure = SearchFailed()
+            raise SearchFailed from error
         hits = with_addresses(found, self._settings)
         return current_turn().add(query, hits, self._settings.handbook_base_url).model_dump_json()
 

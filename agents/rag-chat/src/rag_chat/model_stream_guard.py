@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 class ModelStreamGuard(ChatMiddleware):
     async def process(self, context: ChatContext, call_next: Callable[[], Awaitable[None]]) -> None:
         turn = current_turn()
+        if turn.failure is not None:
+            raise turn.failure  # of the search: what a model makes of it would look like an answer
         if context.stream:
             context.stream_update_transforms.append(_RepeatedArguments())
         with _failures_noted(turn):
@@ -55,7 +57,7 @@ def _failures_noted(turn: Turn) -> Iterator[None]:
     except StopAsyncIteration:
         raise
     except Exception as error:
-        turn.failure = translate_model_error(error)
+        failure = turn.failure = translate_model_error(error)
         # Here alone, because the host logs only the error's type. The operator needs the upstream's own words.
-        logger.warning("model call failed: %s: %s", turn.failure.code, " ".join(str(error).split())[:500])
+        logger.warning("model call failed: %s: %s", failure.code, " ".join(str(error).split())[:500])
         raise

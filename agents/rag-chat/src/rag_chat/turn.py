@@ -1,4 +1,4 @@
-"""What one turn of a conversation has found on its way: the passages that may be cited, and why a model call failed.
+"""What one turn of a conversation has found on its way: the passages that may be cited, and why it cannot be answered.
 
 The host begins a turn; the search tool and the model guard, which run inside it, find it by a context variable. Tasks
 that the framework starts for tools share the same object.
@@ -17,6 +17,13 @@ from support_desk.passages import HandbookPassages, number_hits
 SEARCH_TOOL = "search_handbook"
 
 
+class SearchFailed(Exception):
+    """The search itself failed, which a model would pass on as "nothing was found"."""
+
+    code = "search_unavailable"
+    message = "The search for passages failed. Try again in a moment; if it stays, tell the operator."
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """What a citation points at."""
@@ -33,7 +40,8 @@ class Turn:
     """What the user wrote."""
     sources: dict[int, Source] = field(default_factory=dict)
     """By the number that the model cites."""
-    failure: ModelError | None = None
+    failure: ModelError | SearchFailed | None = None
+    """Why the turn cannot be answered, in words for the caller."""
 
     def add(self, query: str, hits: Sequence[SearchHit], base_url: str) -> HandbookPassages:
         """Number what a search found, after everything found before."""
