@@ -55,7 +55,7 @@ _GROUPS = """
     stove burner cooker | street address | subscribe subscription | tag label | tax vat | team group
     temperature degrees | thread seam stitch stitching | ticket case | track tracking trace | trainee beginner
     travel trip journey | trial try test | trousers pants | uninjured unhurt | unopened sealed | update change
-    visit come | wait waiting | warehouse stockroom storeroom | weekend saturday sunday
+    visit come | wait waiting | warehouse stockroom storeroom
     weigh weight heavy | worn used | year annual yearly | zip zipper
 """
 _PHRASES = {

@@ -42,6 +42,8 @@ _ENDINGS = (
     ("ational", "ate"),
     ("isation", "ize"),
     ("ization", "ize"),
+    ("ability", ""),
+    ("ibility", ""),
     ("ations", ""),
     ("ation", ""),
     ("ments", ""),

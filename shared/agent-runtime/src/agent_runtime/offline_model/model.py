@@ -79,12 +79,14 @@ def _filled(conversation: Conversation, schema: dict[str, Any]) -> Any:
 
 def _text_answer(conversation: Conversation) -> str:
     if conversation.results:
-        return answer_from(read_outputs(conversation.results), conversation.user_text, conversation.leans_on)
+        return answer_from(
+            read_outputs(conversation.results), conversation.user_text, conversation.leans_on, conversation.turn_before
+        )
     if is_small_talk(conversation.user_text):
         return f"You are welcome. {_WHO}" if _THANKS.search(conversation.user_text) else f"Hello. {_WHO}"
     question, context = _context_of(conversation)
     if not context.is_empty:
-        return answer_from(context, question, conversation.leans_on)
+        return answer_from(context, question, conversation.leans_on, conversation.turn_before)
     if conversation.request.tools:
         return f"None of the tools that I was offered fits your request. {_WHO}"
     return f"I was given no text to answer from. {_WHO}"

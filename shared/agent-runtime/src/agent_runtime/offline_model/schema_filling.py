@@ -16,7 +16,7 @@ from agent_runtime.english.sentences import split_sentences
 from agent_runtime.english.tokens import has_stem, is_content, same_stem, stem, stem_set, words
 
 from . import values
-from .answering import informative_sentences, is_order_to_assistant
+from .answering import informative_sentences
 from .cannot_do import CannotDo
 from .json_schema import (
     Schema,
@@ -30,6 +30,7 @@ from .json_schema import (
     resolve,
     variants,
 )
+from .orders import is_order_to_assistant
 from .schema_checks import keeps_to
 from .sources import embedded_json
 

@@ -10,6 +10,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+# A sentence that only says where to read on.
+_POINTER = re.compile(
+    r"^(?:see|refer to|read)\b"
+    r"|^(?:the |all )?(?:rules|details|steps|conditions|exceptions|rest|procedure|list) (?:is|are) (?:\w+ )?in\b",
+    re.IGNORECASE,
+)
 _NUMBERED_BLOCK = re.compile(r"^[ \t]*\[(\d{1,3})\]\s*", re.MULTILINE)
 _MAX_DEPTH = 6
 
@@ -71,6 +77,11 @@ def read_context(text: str) -> Sources:
         body = rest if titled else f"{first}\n{rest}"
         sources.passages.append(Passage(body.strip(), title=first if titled else "", number=int(start[1])))
     return sources
+
+
+def is_pointer(sentence: str) -> bool:
+    """Whether a sentence only says where to read on."""
+    return bool(_POINTER.search(sentence))
 
 
 def has_numbered_blocks(text: str) -> bool:

@@ -55,6 +55,11 @@ class Conversation:
         return tuple(message.text for message in reversed(earlier) if message.role == "user" and message.text.strip())
 
     @cached_property
+    def turn_before(self) -> str:
+        """The user message before the last one; empty without one."""
+        return self.earlier_turns[0] if self.earlier_turns else ""
+
+    @cached_property
     def is_follow_up(self) -> bool:
         """Whether the last turn leans on the one before: it opens so, or points back and says little itself."""
         if not self.earlier_turns:
