@@ -51,6 +51,7 @@ def test_inside_foundry_a_missing_deployment_is_an_error_and_not_offline(monkeyp
         ("OPENAI_BASE_URL", "http://[model]/v1"),
         ("OPENAI_BASE_URL", "http://model:99999/v1"),
         ("FOUNDRY_PROJECT_ENDPOINT", "https:///api/projects/demo"),
+        ("FOUNDRY_PROJECT_ENDPOINT", "http://project.test/api/projects/demo"),
         ("MAX_REQUEST_BYTES", "12"),
         ("SSE_KEEPALIVE_INTERVAL", "0.5"),
         ("AGENTSERVER_GRACEFUL_SHUTDOWN_TIMEOUT_SECONDS", "soon"),

@@ -13,6 +13,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Provider = Literal["foundry", "openai", "offline"]
 
+_THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
+
 OFFLINE_MODEL = "offline-extractive"
 """The name that the offline model gives itself wherever a model name shows."""
 
@@ -82,6 +84,14 @@ class AgentSettings(BaseSettings):
         if "?" in value or "#" in value:
             raise ValueError("must be a URL that paths can be appended to, without ? and #")
         return value.rstrip("/")
+
+    @field_validator("foundry_project_endpoint")
+    @classmethod
+    def _keeps_tokens_private(cls, value: str | None) -> str | None:
+        """Azure's own clients send no token without TLS either (`azure.core`, `BearerTokenCredentialPolicy`)."""
+        if value and value.startswith("http://") and urlsplit(value).hostname not in _THIS_MACHINE:
+            raise ValueError("must start with https://, because a token is sent there")
+        return value
 
     @field_validator("openai_api_key")
     @classmethod
