@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from agent_runtime.settings import AgentSettings, load_settings
 from agent_runtime.state_store import (
@@ -357,3 +358,13 @@ def test_a_hosted_agent_gets_foundrys_store_without_touching_the_network(monkeyp
     monkeypatch.setenv("AZURE_AI_MODEL_DEPLOYMENT_NAME", "gpt")
     settings = load_settings(AgentSettings)
     assert isinstance(open_state_store(settings, "desk"), FoundryItems)
+
+
+async def test_a_store_that_is_closed_during_its_first_operation_leaves_no_file_open(tmp_path: Path) -> None:
+    store = SqliteItems(tmp_path / "early.sqlite")
+    first = asyncio.create_task(store.get("k"))
+    await asyncio.sleep(0)
+    first.cancel()
+    await store.close()
+    await store.close()
+    assert [file.path for file in psutil.Process().open_files() if "early.sqlite" in file.path] == []

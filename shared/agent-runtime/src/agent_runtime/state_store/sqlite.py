@@ -77,6 +77,7 @@ class SqliteItems:
         self._now = now
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"state-{path.stem}")
         self._connection: sqlite3.Connection | None = None
+        self._closed = False
         self._next_sweep = 0.0
 
     async def put_if_absent(
@@ -107,10 +108,17 @@ class SqliteItems:
         return await self._run(self._list, check_tags(tags), limit, int(after or 0))
 
     async def close(self) -> None:
-        if self._connection is not None:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
-            self._connection = None
+        if self._closed:
+            return
+        self._closed = True
+        # In the thread's own order: an operation whose caller was cancelled may be opening the connection just now.
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)
         self._thread.shutdown(wait=False)
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     async def _run(self, operation: Callable[..., Result], *arguments: Any) -> Result:
         loop = asyncio.get_running_loop()
