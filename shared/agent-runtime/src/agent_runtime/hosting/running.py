@@ -29,7 +29,8 @@ def run_agent(settings_class: type[Settings], build_app: Callable[[Settings], An
         name = settings.name
         configure_logging(name, settings.log_level)
         _check_port(settings.bind_address, settings.port)
-        _check_folder(settings.state_directory)
+        if not settings.hosted:  # there some agents keep nothing on disk, and must start without a folder
+            _check_folder(settings.state_directory)
         host = build_app(settings)
     except SettingsError as error:
         _give_up(name, str(error))
