@@ -13,7 +13,7 @@ from agent_runtime.english.sentences import Unit, split_units
 from agent_runtime.english.tokens import Vocabulary, stem, stem_set, words
 
 from .asked import Part, unknown_name
-from .orders import is_order_to_assistant
+from .orders import is_order_to_assistant, without_orders
 from .sources import Passage, is_pointer
 
 _SYNONYM_CREDIT = 0.6
@@ -27,6 +27,8 @@ _RANK_COST = 0.04
 _LEAST_COVERAGE = 0.1
 _LEAST_COVERAGE_OF_ONE = 0.45
 """Where the sentence has but one of the words."""
+_KIND_INSTEAD = 0.6
+"""What the best sentence with the asked kind of answer must reach of the best sentence's score."""
 _NEXT_QUOTE = 0.5
 """What a further sentence of the passage must reach of the best one's score."""
 
@@ -70,13 +72,16 @@ def candidates_of(passages: Iterable[Passage]) -> list[Candidate]:
     seen: set[str] = set()
     for rank, passage in enumerate(passages):
         title = stem_set(passage.title, passage.heading)
-        around = title | stem_set(passage.text)
+        text = without_orders(passage.text)
+        around = title | stem_set(text)
         before: frozenset[str] = frozenset()
-        for found in split_units(passage.text):
+        for found in split_units(text):
             read_with = " ".join((found.context, *found.before))
             steered = bool(read_with) and is_order_to_assistant(read_with)
             unit = replace(found, context="", before=()) if steered else found
-            if unit.is_question or unit.text in seen or is_order_to_assistant(unit.text) or is_pointer(unit.text):
+            if unit.is_question or unit.text in seen or is_pointer(unit.text):
+                continue
+            if is_order_to_assistant(unit.text):
                 continue
             seen.add(unit.text)
             own = frozenset(stem(word) for word in words(unit.text))
@@ -140,10 +145,10 @@ def weigh(candidates: list[Candidate], part: Part) -> list[Evidence]:
 def answering(weighed: list[Evidence], part: Part, most: int) -> list[Evidence]:
     """What to quote as the answer to a part, in the order of the passage: sentences of the one passage that holds the
     best; none where that is not evidence enough."""
-    fitting = [one for one in weighed if _speaks_of_it(one, part) and _is_of_kind(one, part)]
-    if part.is_alone and not fitting:
+    fitting = [one for one in weighed if _is_of_kind(one, part) and (not part.is_alone or _speaks_of_it(one, part))]
+    if not fitting or (not part.is_alone and fitting[0].score < _KIND_INSTEAD * weighed[0].score):
         return []
-    best = fitting[0] if part.is_alone else weighed[0]
+    best = fitting[0]
     known = frozenset().union(*(one.candidate.around for one in weighed))
     passage = best.candidate.passage
     least = _LEAST_COVERAGE_OF_ONE if len(best.met) < 2 and not part.is_alone else _LEAST_COVERAGE
@@ -159,10 +164,7 @@ def answering(weighed: list[Evidence], part: Part, most: int) -> list[Evidence]:
         reached = frozenset().union(*(one.met for one in same))
         whole = best.met >= reached.intersection(part.telling(best.candidate.unit.text))
         same = [one for one in same if _speaks_of_it(one, part) and (one.met >= best.met or not whole)]
-    chosen = same[:most]
-    if not any(_is_of_kind(one, part) for one in chosen):
-        return []
-    return sorted(chosen, key=lambda one: one.candidate.order)
+    return sorted(same[:most], key=lambda one: one.candidate.order)
 
 
 def _is_of_kind(evidence: Evidence, part: Part) -> bool:

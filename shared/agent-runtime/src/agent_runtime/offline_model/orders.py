@@ -2,6 +2,8 @@
 
 import re
 
+from agent_runtime.english.sentences import split_sentences
+
 _ORDER_TO_ASSISTANT = re.compile(
     r"\b(?:ignore|disregard|forget|override|bypass)\b.{0,40}\b(?:instruction|prompt|rule|previous|above|earlier|prior|guideline)"
     r"|\bsystem prompt\b|\byou are now\b|\bas an? (?:ai|assistant|language model)\b|\bdeveloper mode\b"
@@ -12,9 +14,25 @@ _ORDER_TO_ASSISTANT = re.compile(
     # An answer put into the reader's mouth.
     r"|\b(?:when|whenever|if|once)\b[^.]{0,40}\basks?\b[^.]{0,80}\b(?:answer|say|reply|respond|state|write)\b"
     r"|\b(?:answer|say|reply|respond|state)\s+(?:that\s+)?[\"“”]"
-    r"|\b(?:always|must|only|never|instead)\s+(?:answer|say|reply|respond|state)\b",
+    r"|\b(?:always|must|only|never|instead)\s+(?:answer|say|reply|respond|state)\b"
+    r"|\b(?:every|any|all|dear|note to|message to)\s+(?:the\s+)?(?:assistants?|ais?|chatbots?|bots?|language models?)\b"
+    r"|\b(?:must|may|shall) not be (?:quoted|cited|shown|mentioned|told)\b"
+    r"|\bdo not (?:search|cite|quote|mention|reveal|disclose|say where|name the source)\b",
     re.IGNORECASE,
 )
+
+
+_PARAGRAPH = re.compile(r"\n\s*\n")
+
+
+def without_orders(text: str) -> str:
+    """The text without the paragraphs of prose in which a sentence tries to steer the reader: the others serve it."""
+    return "\n\n".join(
+        paragraph
+        for paragraph in _PARAGRAPH.split(text)
+        if paragraph.lstrip().startswith(("-", "*", "+", "|", "1."))
+        or not any(map(is_order_to_assistant, split_sentences(paragraph)))
+    )
 
 
 def is_order_to_assistant(sentence: str) -> bool:

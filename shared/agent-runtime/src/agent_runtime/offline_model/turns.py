@@ -14,6 +14,12 @@ from agent_runtime.model_exchange import Message, ModelRequest, ToolCall
 _OPENERS = re.compile(
     r"^\s*(?:and|but|or|so|also|what about|how about|what if|for|same|then|ok(?:ay)?,? and)\b", re.IGNORECASE
 )
+# "And in Switzerland?" asks the same of another place: what stood in that place before is not asked any more.
+_INSTEAD = re.compile(
+    r"^\W*(?:and|but|or|so|what about|how about)?\s*(?:(?P<word>in|for|from|to|with|by|on)\s+)?"
+    r"(?:the\s+)?(?P<name>[A-Z][\w-]+(?:\s+[A-Z][\w-]+)*)\W*$",
+    re.IGNORECASE,
+)
 _POINTERS = frozenset({"it", "that", "this", "they", "them", "those", "these", "there", "one", "ones", "then"})
 
 
@@ -84,8 +90,10 @@ class Conversation:
         if not self.is_follow_up:
             return ""
         turns: list[str] = []
+        newer = self.user_text
         for turn in self.earlier_turns:
-            turns.insert(0, turn)
+            turns.insert(0, _without_replaced(turn, newer))
+            newer = turn
             if len(content_words(turn)) > 2 and not _OPENERS.match(turn):
                 break
         return "\n".join(turns)
@@ -94,3 +102,11 @@ class Conversation:
     def question(self) -> str:
         """The last turn, made whole with the words that it leans on."""
         return " ".join([self.user_text.strip(), *self.completion]).strip()
+
+
+def _without_replaced(turn: str, follow_up: str) -> str:
+    """The turn without the name that the follow-up puts another one in place of."""
+    instead = _INSTEAD.match(follow_up)
+    if instead is None or not instead["word"] or not instead["name"][0].isupper():
+        return turn
+    return re.sub(rf"\b{re.escape(instead['word'])} (?:the )?[A-Z][\w-]+(?: [A-Z][\w-]+)*", "", turn)
