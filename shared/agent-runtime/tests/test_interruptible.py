@@ -1,6 +1,7 @@
 """Stopping work that waits."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 
 import pytest
@@ -77,3 +78,25 @@ async def test_a_slow_reader_slows_the_source_down() -> None:
     await asyncio.sleep(0.05)
     assert made <= 3
     await reading.aclose()
+
+
+async def test_a_reader_that_is_cancelled_at_any_moment_leaves_no_task_behind() -> None:
+    complaints: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
+
+    async def read(count: int, fail: bool) -> None:
+        async for _ in until(numbers(count, fail=fail)):
+            await asyncio.sleep(0)
+
+    for moment in range(20):
+        for count in range(4):
+            for fail in (False, True):
+                task = asyncio.create_task(read(count, fail))
+                for _ in range(moment):
+                    await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.wait({task})
+                if not task.cancelled():
+                    task.exception()
+    gc.collect()
+    assert complaints == []

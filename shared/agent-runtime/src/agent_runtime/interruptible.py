@@ -41,15 +41,14 @@ async def until(source: AsyncIterator[Item], *stops: asyncio.Event) -> AsyncIter
 
     pumping = asyncio.create_task(pump())
     stopping = [asyncio.create_task(stop.wait()) for stop in stops]
+    reading: asyncio.Task[object] | None = None
     try:
         while True:
             reading = asyncio.create_task(ahead.get())
             await asyncio.wait({reading, pumping, *stopping}, return_when=asyncio.FIRST_COMPLETED)
             if any(stop.is_set() for stop in stops):
-                reading.cancel()
                 raise Stopped
             if not reading.done() and pumping.done() and ahead.empty():
-                reading.cancel()
                 break
             item = await reading
             if item is _END:
@@ -57,6 +56,7 @@ async def until(source: AsyncIterator[Item], *stops: asyncio.Event) -> AsyncIter
             yield cast(Item, item)
         await pumping
     finally:
-        for task in (pumping, *stopping):
+        tasks = [pumping, *stopping, *([reading] if reading is not None else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(pumping, *stopping, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
