@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from agent_runtime.hosting import host_options
 from agent_runtime.hosting.responses import open_response_store, protect_responses
-from agent_runtime.retrieval import FtsRetriever, build_index
+from agent_runtime.retrieval import open_retriever
 from azure.ai.agentserver.responses import ResponsesServerOptions
 
 from rag_chat.agent import HandbookAgent
@@ -18,14 +18,13 @@ from rag_chat.settings import RagChatSettings
 if TYPE_CHECKING:
     import httpx2
 
-logger = logging.getLogger(__name__)
-
 
 def build_app(settings: RagChatSettings, *, transport: "httpx2.AsyncBaseTransport | None" = None) -> RagChatHost:
     """The agent's host, ready to run. `transport` replaces the network below the model client, for tests."""
     if settings.log_level == "info":
         logging.getLogger("agent_framework").setLevel(logging.WARNING)  # three lines for each call of a tool
-    retriever = open_passages(settings)
+    index = settings.state_directory / "passages.sqlite"
+    retriever = open_retriever(settings, index, folders(settings))
     agent = HandbookAgent(settings, retriever, transport=transport)
     store = open_response_store(settings)
     host = RagChatHost(
@@ -40,16 +39,8 @@ def build_app(settings: RagChatSettings, *, transport: "httpx2.AsyncBaseTranspor
 
     async def close() -> None:
         await agent.aclose()
-        retriever.close()
+        await retriever.aclose()
 
     host.shutdown_handler(close)
     protect_responses(host, settings, store=store, request_rules={("POST", "/responses"): check_question})
     return host
-
-
-def open_passages(settings: RagChatSettings) -> FtsRetriever:
-    """Bring the index in the agent's state folder up to date with its documents, and search it from there."""
-    settings.state_directory.mkdir(parents=True, exist_ok=True)
-    index = settings.state_directory / "passages.sqlite"
-    logger.info("passages: %s", build_index(index, folders(settings)))
-    return FtsRetriever(index)

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import ClassVar
 
+from agent_runtime.retrieval import RetrievalSettings
 from pydantic import Field, field_validator
 from support_desk.settings import SupportDeskSettings
 
 
-class RagChatSettings(SupportDeskSettings):
+class RagChatSettings(SupportDeskSettings, RetrievalSettings):
     local_name: ClassVar[str] = "rag-chat"
 
     documents_dir: Path | None = Field(None, validation_alias="DOCUMENTS_DIR")
@@ -39,7 +40,7 @@ class RagChatSettings(SupportDeskSettings):
 
     @field_validator("documents_base_url")
     @classmethod
-    def _is_address(cls, value: str) -> str:
+    def _is_documents_address(cls, value: str) -> str:
         if value and not value.startswith(("https://", "http://")):
             raise ValueError("must be a URL that starts with https:// or http://")
         return value.rstrip("/") + "/" if value else ""

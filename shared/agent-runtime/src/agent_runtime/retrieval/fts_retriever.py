@@ -7,6 +7,7 @@ The index is opened for reading only and stays on disk: memory does not grow wit
 import asyncio
 import queue
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 from agent_runtime.retrieval.fts_query import match_expression
@@ -61,6 +62,9 @@ class FtsRetriever:
             except queue.Empty:
                 return
 
+    async def aclose(self) -> None:
+        self.close()
+
     def _search(self, query: str, expression: str, limit: int) -> list[SearchHit]:
         connection = self._take()
         try:
@@ -72,14 +76,7 @@ class FtsRetriever:
             connection.close()
         else:
             self._idle.put(connection)
-        hits = [
-            SearchHit(
-                Passage(identity, document_id, title, tuple(heading.split("\n")) if heading else (), text, anchor),
-                -rank,
-            )
-            for identity, document_id, title, heading, text, anchor, rank in rows
-        ]
-        return rerank(query, hits)
+        return rerank(query, [SearchHit(passage_of(columns), -rank) for *columns, rank in rows])
 
     def _take(self) -> sqlite3.Connection:
         """One connection for each search at a time: at most as many as the event loop has worker threads."""
@@ -87,3 +84,9 @@ class FtsRetriever:
             return self._idle.get_nowait()
         except queue.Empty:
             return sqlite3.connect(self._uri, uri=True, timeout=30.0, check_same_thread=False)
+
+
+def passage_of(columns: Sequence[str]) -> Passage:
+    """The passage of a row of the index: id, document, title, headings, text, anchor."""
+    identity, document_id, title, heading, text, anchor = columns
+    return Passage(identity, document_id, title, tuple(heading.split("\n")) if heading else (), text, anchor)

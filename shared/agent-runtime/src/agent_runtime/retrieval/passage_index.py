@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from agent_runtime.retrieval.markdown import chunk_markdown, read_front_matter
-from agent_runtime.retrieval.passages import Passage
+from agent_runtime.retrieval.passages import Passage, embedded_text
 
-VERSION = 1
+VERSION = 2
 """Of the tables and of the way documents are cut. A file of another version is built anew."""
 
 Folder: TypeAlias = Path | tuple[str, Path]
@@ -33,9 +33,11 @@ CREATE TABLE passages (
     title TEXT NOT NULL,
     heading TEXT NOT NULL,  -- the path, one heading a line
     text TEXT NOT NULL,
-    anchor TEXT NOT NULL
+    anchor TEXT NOT NULL,
+    hash BLOB NOT NULL  -- of what an embedding of it is made of
 );
 CREATE INDEX passages_by_document ON passages (document_id);
+CREATE INDEX passages_by_hash ON passages (hash);
 CREATE VIRTUAL TABLE search USING fts5 (
     title, heading, text,
     content = 'passages', content_rowid = 'number',
@@ -155,9 +157,17 @@ def _statements(script: str) -> Iterator[str]:
 def _add(connection: sqlite3.Connection, document_id: str, digest: str, passages: Iterable[Passage]) -> None:
     connection.execute("INSERT INTO documents VALUES (?, ?)", (document_id, digest))
     connection.executemany(
-        "INSERT INTO passages (id, document_id, title, heading, text, anchor) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO passages (id, document_id, title, heading, text, anchor, hash) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (
-            (passage.id, document_id, passage.title, "\n".join(passage.heading_path), passage.text, passage.anchor)
+            (
+                passage.id,
+                document_id,
+                passage.title,
+                "\n".join(passage.heading_path),
+                passage.text,
+                passage.anchor,
+                hashlib.sha256(embedded_text(passage).encode()).digest(),
+            )
             for passage in passages
         ),
     )

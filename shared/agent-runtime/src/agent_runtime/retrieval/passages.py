@@ -36,6 +36,11 @@ class SearchHit:
     """Higher is better. Comparable within one search only."""
 
 
+def embedded_text(passage: Passage) -> str:
+    """What of a passage is embedded: its title and headings tell what a table or a list is about."""
+    return "\n".join([passage.title, *passage.heading_path, passage.text])
+
+
 class Retriever(Protocol):
     async def search(self, query: str, limit: int = 5) -> list[SearchHit]:
         """The passages that fit `query` best, best first; none where nothing fits. Any text is a valid query."""
