@@ -21,6 +21,7 @@ from agent_runtime.hosting.invocation_ids import answer_with_id
 from azure.ai.agentserver.invocations import InvocationAgentServerHost
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from webhook_extractor.agent import CaseExtractor
 from webhook_extractor.case_building import CaseDraft
@@ -41,7 +42,17 @@ from webhook_extractor.processing import Retries, Worker
 from webhook_extractor.settings import WebhookExtractorSettings
 from webhook_extractor.sources.direct import read_direct
 from webhook_extractor.sources.registry import DIRECT, build_sources, source_of
-from webhook_extractor.sources.source import DeliveryHeaders, Ignored, Refused
+from webhook_extractor.sources.source import (
+    AsksFirst,
+    CannotVerify,
+    Delivery,
+    DeliveryHeaders,
+    Handshake,
+    Ignored,
+    Refused,
+    Source,
+    Verified,
+)
 from webhook_extractor.waiting import seconds_to_wait
 
 logger = logging.getLogger(__name__)
@@ -65,6 +76,8 @@ def build_app(
     host.invoke_handler(webhooks.accept)
     host.get_invocation_handler(webhooks.show)
     host.cancel_invocation_handler(webhooks.cancel)
+    # Of the protocol's paths the SDK's host serves only its own methods; senders of CloudEvents ask by OPTIONS first.
+    host.router.routes.append(Route("/invocations", webhooks.permit, methods=["OPTIONS"]))
     host.register_pre_shutdown_callback(webhooks.stop_waiting)
     # No JSON rule for /invocations: the signature comes before any parsing.
     protect(host, settings)
@@ -135,8 +148,9 @@ class Webhooks:
         try:
             return await self._accept(request, body)
         except Refused as refusal:
-            logger.info("Refused a request: %s", refusal.code)
-            return error_response(refusal.code, refusal.message, 401)
+            return _refused(refusal)
+        except CannotVerify as problem:
+            return error_response("cannot_verify", str(problem), 503, headers={"retry-after": "10"})
         except BadRequest as problem:
             return problem.response()
         except DeliveryConflict:
@@ -155,21 +169,15 @@ class Webhooks:
             incoming = self._direct(request, body)
             default_wait = settings.max_wait_seconds
         else:
-            delivery = source.verify(headers, body, time.time())
-            reading = source.read(delivery.event, delivery.content_type, body)
-            if isinstance(reading, Ignored):
-                return JSONResponse({"status": "ignored", "reason": reading.reason})
-            incoming = Incoming(
-                id=invocation_id_of(delivery.source, delivery.delivery_id),
-                source=delivery.source,
-                delivery_id=delivery.delivery_id,
-                owner="",
-                event=delivery.event,
-                content_type=delivery.content_type,
-                body=body,
-                max_attempts=settings.max_attempts,
-                identity=delivery.identity,
-            )
+            verified = await _verify(source, headers, body)
+            if isinstance(verified, Handshake):
+                return JSONResponse(dict(verified.answer))
+            if isinstance(verified, tuple):
+                return await self._accept_batch(request, source, verified)
+            read = self._incoming(source, verified)
+            if isinstance(read, Ignored):
+                return JSONResponse({"status": "ignored", "reason": read.reason})
+            incoming = read
             default_wait = 0.0
         wait = seconds_to_wait(
             request.headers.get("prefer", ""), default=default_wait, longest=settings.max_wait_seconds
@@ -182,14 +190,43 @@ class Webhooks:
             record = await self._inbox.wait_for_end(record.id, wait, self._stopping) or record
             if record.ended:
                 return JSONResponse(document_of(record))
-        return JSONResponse(
-            {
-                "invocation_id": record.id,
-                "status": _STATUS[record.state],
-                "status_url": _status_url(request, record.id),
-            },
-            202,
-            {"retry-after": _retry_after(record)},
+        return JSONResponse(_accepted(request, record), 202, {"retry-after": _retry_after(record)})
+
+    async def _accept_batch(self, request: Request, source: Source, batch: tuple[Delivery, ...]) -> Response:
+        """Each event is a delivery of its own. All are read before any is stored: the sender tries again with all."""
+        events = [self._incoming(source, delivery) for delivery in batch]
+        wanted = [event for event in events if isinstance(event, Incoming)]
+        stored = dict(
+            zip(
+                (event.id for event in wanted),
+                await asyncio.gather(*(self._inbox.accept(event) for event in wanted)),
+                strict=True,
+            )
+        )
+        if self._worker is not None and any(is_new for _, is_new in stored.values()):
+            self._worker.wake()
+        answers: list[dict[str, Any]] = [
+            {"status": "ignored", "reason": event.reason}
+            if isinstance(event, Ignored)
+            else _accepted(request, stored[event.id][0])
+            for event in events
+        ]
+        return JSONResponse({"deliveries": answers}, 202 if wanted else 200, {"retry-after": "1"} if wanted else None)
+
+    def _incoming(self, source: Source, delivery: Delivery) -> Incoming | Ignored:
+        reading = source.read(delivery.event, delivery.content_type, delivery.body)
+        if isinstance(reading, Ignored):
+            return reading
+        return Incoming(
+            id=invocation_id_of(delivery.source, delivery.delivery_id),
+            source=delivery.source,
+            delivery_id=delivery.delivery_id,
+            owner="",
+            event=delivery.event,
+            content_type=delivery.content_type,
+            body=delivery.body,
+            max_attempts=self._settings.max_attempts,
+            identity=delivery.identity,
         )
 
     def _direct(self, request: Request, body: bytes) -> Incoming:
@@ -210,6 +247,18 @@ class Webhooks:
             body=body,
             max_attempts=self._settings.direct_max_attempts,
         )
+
+    async def permit(self, request: Request) -> Response:
+        """OPTIONS /invocations: a sender asks whether it may deliver."""
+        headers = DeliveryHeaders(request.headers)
+        try:
+            for source in self.sources:
+                if isinstance(source, AsksFirst) and (allowed := source.permission(headers)):
+                    return Response(headers=allowed)
+        except Refused as refusal:
+            return _refused(refusal)
+        message = "OPTIONS is for a sender that asks by WebHook-Request-Origin whether it may deliver."
+        return error_response("method_not_allowed", message, 405, headers={"allow": "POST"})
 
     async def show(self, request: Request) -> Response:
         """GET /invocations/{id}."""
@@ -261,6 +310,12 @@ class Webhooks:
         return json.dumps(result | draft.model_dump(mode="json", include=_ABOUT_THE_CASE, exclude_none=True))
 
 
+async def _verify(source: Source, headers: DeliveryHeaders, body: bytes) -> Verified:
+    if source.description.fetches_keys:
+        return await asyncio.to_thread(source.verify, headers, body, time.time())
+    return source.verify(headers, body, time.time())
+
+
 def document_of(record: Record) -> dict[str, Any]:
     """What GET answers. `error` is there only when there is one: azd takes the key for a failure."""
     document: dict[str, Any] = {
@@ -280,6 +335,19 @@ def document_of(record: Record) -> dict[str, Any]:
         document["last_error"] = {"code": record.error_code, "message": record.error_message}
         document["next_attempt_at"] = _time(record.due)
     return document
+
+
+def _accepted(request: Request, record: Record) -> dict[str, Any]:
+    return {
+        "invocation_id": record.id,
+        "status": _STATUS[record.state],
+        "status_url": _status_url(request, record.id),
+    }
+
+
+def _refused(refusal: Refused) -> Response:
+    logger.info("Refused a request: %s", refusal.code)
+    return error_response(refusal.code, refusal.message, 401, headers={"www-authenticate": refusal.challenge})
 
 
 def _may_see(request: Request, record: Record) -> bool:

@@ -8,12 +8,13 @@ must not cost the customer's message.
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, TypeAdapter, ValidationError
 from support_desk.cases import CaseCategory, CasePriority, RequestedAction, SupportCase
+from support_desk.catalogue import Sku
 from support_desk.money import Money
-from support_desk.orders import Email, OrderId
+from support_desk.orders import CustomerId, Email, OrderId
 
 from webhook_extractor.literals import Found, find_amounts, find_emails, find_order_ids, find_phrase, find_skus
 from webhook_extractor.sources.source import Reading, Stated
@@ -30,6 +31,9 @@ _PRIORITIES = {
 _LONGEST_SUMMARY = 400
 _ORDER_ID: TypeAdapter[str] = TypeAdapter(OrderId)
 _EMAIL: TypeAdapter[str] = TypeAdapter(Email)
+_CUSTOMER_ID: TypeAdapter[str] = TypeAdapter(CustomerId)
+_SKU: TypeAdapter[str] = TypeAdapter(Sku)
+_AMOUNT: TypeAdapter[str] = TypeAdapter(Annotated[str, AfterValidator(lambda amount: _money(amount) and amount)])
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 
@@ -40,8 +44,9 @@ class Origin(BaseModel):
     """Where a field's value comes from.
 
     `how`: stated (in the payload), found (in the text, by its form), extracted (by the model, from the text), derived
-    (from other fields, by a rule). `pointer` is the JSON pointer into the payload, empty for plain text; `start` and
-    `end` are character positions in the string there. `original` is the value as written, where that differs.
+    (by a rule, which `rule` names). `pointer` is the JSON pointer into the payload, empty for plain text; `start` and
+    `end` are character positions in the string there. What the model chose or put into its own words has the whole
+    text that it was chosen from. `original` is the value as written, where that differs.
     """
 
     how: Literal["stated", "found", "extracted", "derived"]
@@ -49,6 +54,7 @@ class Origin(BaseModel):
     start: int | None = None
     end: int | None = None
     original: str | None = None
+    rule: str | None = None
 
 
 class Remark(BaseModel):
@@ -92,9 +98,47 @@ class _Builder:
             except ValidationError:
                 self.remark("unusable", field, f"The payload's value does not fit the field {field}.", given.value)
                 return None
-        original = given.value if given.value != value else None
-        self.provenance[field] = Origin(how="stated", pointer=given.pointer, original=original)
+        self.note_stated(field, given, value)
         return value
+
+    def note_stated(self, field: str, given: Stated, value: str) -> None:
+        written = given.written or given.value
+        self.provenance[field] = Origin(
+            how="stated", pointer=given.pointer, original=written if written != value else None
+        )
+
+    def derived(self, field: str, rule: str, pointer: str | None = None) -> None:
+        self.provenance[field] = Origin(how="derived", pointer=pointer, rule=rule)
+
+    def extracted(self, field: str, value: str | None = None) -> None:
+        """The model's: where `value` stands in a text word for word, else the longest text, which it was made from."""
+        for part in self.reading.texts:
+            if value and (hit := find_phrase(part.value, value)):
+                self._note("extracted", field, part, hit)
+                return
+        part = max(self.reading.texts, key=lambda text: len(text.value))
+        self.provenance[field] = Origin(how="extracted", pointer=part.pointer, start=0, end=len(part.value))
+
+    def skus(self) -> list[str]:
+        """The stated ones, else those in the text; each has a provenance of its own, as `skus.0`."""
+        found = {hit.value: (part, hit) for part in reversed(self.reading.texts) for hit in find_skus(part.value)[::-1]}
+        in_text = list(reversed(found))
+        stated: dict[str, Stated] = {}
+        for given in self.reading.skus:
+            try:
+                stated.setdefault(_SKU.validate_python(given.value), given)
+            except ValidationError:
+                self.remark("unusable", "skus", "The payload's value does not fit the field skus.", given.value)
+        for place, (sku, given) in enumerate(stated.items()):
+            self.note_stated(f"skus.{place}", given, sku)
+        if stated:
+            others = [sku for sku in in_text if sku not in stated]
+            if others:
+                self.remark("contradiction", "skus", "The text names other articles.", *stated, *others)
+            return list(stated)
+        for place, sku in enumerate(in_text):
+            self._note("found", f"skus.{place}", *found[sku])
+        return in_text
 
     def literal(
         self, field: str, find: Callable[[str], list[Found]], stated: str | None, chosen: str | None
@@ -124,6 +168,15 @@ class _Builder:
                 return hit.value
         return None
 
+    def report_other_name(self, stated: str | None, read: str | None) -> None:
+        """A text that is signed by someone else than the payload names."""
+        if not stated or not read or not any(find_phrase(part.value, read) for part in self.reading.texts):
+            return
+        if not set(stated.casefold().split()) & set(read.casefold().split()):
+            self.remark(
+                "contradiction", "customer.name", "The payload and the text name different values.", stated, read
+            )
+
     def remark(self, kind: RemarkKind, field: str, message: str, *values: str) -> None:
         self.remarks.append(Remark(kind=kind, field=field, message=message, values=values))
 
@@ -141,16 +194,20 @@ class _Builder:
 def build_case(reading: Reading, extraction: dict[str, Any], *, model: str | None, received_at: datetime) -> CaseDraft:
     """`extraction` is the model's answer, its enums checked. `received_at` holds where the payload names no time."""
     builder = _Builder(reading)
-    text = "\n\n".join(part.value for part in reading.texts)
-
+    builder.derived("channel", "the source of the delivery")
     category = CaseCategory(builder.stated("category", "category") or extraction.get("category") or CaseCategory.OTHER)
-    builder.provenance.setdefault("category", Origin(how="extracted" if extraction.get("category") else "derived"))
-    builder.provenance["priority"] = Origin(how="derived")
+    if "category" not in builder.provenance:
+        if extraction.get("category"):
+            builder.extracted("category")
+        else:
+            builder.derived("category", "nothing tells the category")
+    builder.derived("priority", "the category")
     action = extraction.get("requested_action")
     if action:
-        builder.provenance["requested_action"] = Origin(how="extracted")
+        builder.extracted("requested_action")
 
     name = builder.stated("customer_name", "customer.name")
+    builder.report_other_name(name, extraction.get("customer_name"))
     handle = builder.stated("customer_handle", "customer.name") if name is None else None
     if name is None and handle is None:
         name = builder.phrase("customer.name", extraction.get("customer_name"))
@@ -160,11 +217,10 @@ def build_case(reading: Reading, extraction: dict[str, Any], *, model: str | Non
     order_id = builder.literal(
         "order_id", find_order_ids, builder.stated("order_id", "order_id", _ORDER_ID), extraction.get("order_id")
     )
-    amount = builder.literal("amount", find_amounts, builder.stated("amount", "amount"), extraction.get("amount"))
-    skus = list(dict.fromkeys(hit.value for hit in find_skus(text)))
-    if skus:
-        builder.provenance["skus"] = Origin(how="found")
-
+    amount = builder.literal(
+        "amount", find_amounts, builder.stated("amount", "amount", _AMOUNT), extraction.get("amount")
+    )
+    customer_id = builder.stated("customer_id", "customer.customer_id", _CUSTOMER_ID)
     case = SupportCase.model_validate(
         {
             "channel": reading.channel,
@@ -172,12 +228,13 @@ def build_case(reading: Reading, extraction: dict[str, Any], *, model: str | Non
             "priority": _PRIORITIES.get(category, CasePriority.NORMAL),
             "summary": _summary(builder, extraction.get("summary")),
             "requested_action": RequestedAction(action) if action else None,
-            "customer": {"name": (name or handle or "")[:200] or None, "email": email},
+            "customer": {"name": (name or handle or "")[:200] or None, "email": email, "customer_id": customer_id},
             "order_id": order_id,
-            "skus": skus,
+            "skus": builder.skus(),
             "amount": _money(amount),
             "language": _language(builder, extraction.get("language")),
             "reference": (builder.stated("reference", "reference") or "")[:500] or None,
+            "happened_at": _stated_time(builder, "happened_at", "happened_at"),
             "received_at": _received_at(builder, received_at),
         }
     )
@@ -187,16 +244,19 @@ def build_case(reading: Reading, extraction: dict[str, Any], *, model: str | Non
 def _summary(builder: _Builder, extracted: str | None) -> str:
     """The model's, else what people wrote: the subject, else the beginning of the message."""
     if extracted and extracted.strip():
-        builder.provenance["summary"] = Origin(how="extracted")
-        return " ".join(extracted.split())[:2000]
+        summary = " ".join(extracted.split())[:2000]
+        builder.extracted("summary", summary)
+        return summary
     if builder.reading.summary:
-        builder.provenance["summary"] = Origin(how="derived")
+        builder.derived("summary", "the event in words", builder.reading.summary_of)
         return builder.reading.summary[:2000]
     part = builder.reading.texts[0]
     summary = " ".join(part.value.split())
     if len(summary) > _LONGEST_SUMMARY:
         summary = summary[:_LONGEST_SUMMARY].rsplit(" ", 1)[0] + " …"
-    builder.provenance["summary"] = Origin(how="stated", pointer=part.pointer)
+    builder.provenance["summary"] = Origin(
+        how="derived", pointer=part.pointer, start=0, end=len(part.value), rule="the beginning of the text"
+    )
     return summary
 
 
@@ -210,23 +270,31 @@ def _money(amount: str | None) -> Money | None:
 def _language(builder: _Builder, language: str | None) -> str | None:
     if not language or not _LANGUAGE.fullmatch(language):
         return None
-    builder.provenance["language"] = Origin(how="extracted")
+    builder.extracted("language")
     return language
 
 
 def _received_at(builder: _Builder, accepted_at: datetime) -> datetime:
-    given = builder.reading.stated.get("reported_at")
+    """As the sender says; without it, when the delivery was accepted."""
+    time = _stated_time(builder, "reported_at", "received_at")
+    if time is None:
+        builder.derived("received_at", "the time of acceptance")
+    return time or accepted_at
+
+
+def _stated_time(builder: _Builder, name: str, field: str) -> datetime | None:
+    """In UTC, with the original kept."""
+    given = builder.reading.stated.get(name)
     if given is None:
-        builder.provenance["received_at"] = Origin(how="derived")
-        return accepted_at
+        return None
     try:
         time = datetime.fromisoformat(given.value)
         if time.tzinfo is None:
             raise ValueError("no time zone")
         time = time.astimezone(UTC)
     except (ValueError, OverflowError):
-        builder.remark("unusable", "received_at", "Not an ISO 8601 time with a zone.", given.value)
-        builder.provenance["received_at"] = Origin(how="derived")
-        return accepted_at
-    builder.provenance["received_at"] = Origin(how="stated", pointer=given.pointer, original=given.value)
+        builder.remark("unusable", field, "Not an ISO 8601 time with a zone.", given.value)
+        return None
+    written = given.written or given.value
+    builder.provenance[field] = Origin(how="stated", pointer=given.pointer, original=written)
     return time

@@ -25,7 +25,8 @@ def with_development_secrets(
     Raises:
         FileNotFoundError: they would be in use, are not there, and `make` is False.
     """
-    if settings.hosted or any((settings.github_secrets, settings.stripe_secrets, settings.standard_webhooks_secrets)):
+    configured = (settings.github_secrets, settings.stripe_secrets, settings.standard_webhooks_secrets)
+    if settings.hosted or settings.event_grid_audience or any(configured):
         return settings, None
     path = settings.state_directory / "development-secrets.json"
     values = _read(path)

@@ -8,9 +8,12 @@ import base64
 import binascii
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from support_desk.settings import SupportDeskSettings
+
+from webhook_extractor.entra_tokens import TokenRules
 
 
 class WebhookExtractorSettings(SupportDeskSettings):
@@ -22,6 +25,16 @@ class WebhookExtractorSettings(SupportDeskSettings):
     stripe_secret_next: SecretStr | None = Field(None, validation_alias="STRIPE_WEBHOOK_SECRET_NEXT")
     standard_webhooks_secret: SecretStr | None = Field(None, validation_alias="STANDARD_WEBHOOKS_SECRET")
     standard_webhooks_secret_next: SecretStr | None = Field(None, validation_alias="STANDARD_WEBHOOKS_SECRET_NEXT")
+    event_grid_audience: str = Field("", validation_alias="EVENT_GRID_AUDIENCE")
+    """The application that Event Grid's tokens are for: its client id, its URI, or both with a comma between."""
+    event_grid_tenant: str = Field("", pattern=r"^[A-Za-z0-9.-]*$", validation_alias="EVENT_GRID_TENANT_ID")
+    event_grid_sender: str = Field(
+        "4962773b-9cdb-44cf-a8bf-237846a00ab7", min_length=1, validation_alias="EVENT_GRID_SENDER_APP_ID"
+    )
+    """Whose tokens are accepted. Event Grid's own application, the same in every tenant of the public cloud."""
+    event_grid_metadata_url: str = Field("", validation_alias="EVENT_GRID_OIDC_METADATA_URL")
+    event_grid_origin: str = Field("eventgrid.azure.net", validation_alias="EVENT_GRID_ORIGIN")
+    """Who may ask for permission to deliver, as it names itself in `WebHook-Request-Origin`."""
     signature_tolerance_seconds: int = Field(300, ge=1, le=3600, validation_alias="SIGNATURE_TOLERANCE_SECONDS")
     """How far a signed timestamp may be from our clock. Five minutes is what the Standard Webhooks libraries use."""
 
@@ -71,6 +84,24 @@ class WebhookExtractorSettings(SupportDeskSettings):
                 raise ValueError(f"{name}_NEXT is set and {name} is not. Move the secret to {name}.")
         return self
 
+    @model_validator(mode="after")
+    def _audience_has_a_tenant(self) -> "WebhookExtractorSettings":
+        if bool(self.event_grid_audience) != bool(self.event_grid_tenant):
+            raise ValueError("EVENT_GRID_AUDIENCE and EVENT_GRID_TENANT_ID go together. Set both, or neither.")
+        if self.event_grid_metadata_url and not _is_safe(self.event_grid_metadata_url):
+            raise ValueError("EVENT_GRID_OIDC_METADATA_URL must be https, since the keys come from there.")
+        return self
+
+    @property
+    def event_grid_rules(self) -> TokenRules | None:
+        """What a token must be; None without configuration, and then the source is off."""
+        audiences = tuple(part.strip() for part in self.event_grid_audience.split(",") if part.strip())
+        if not audiences:
+            return None
+        tenant = self.event_grid_tenant
+        metadata = f"https://login.microsoftonline.com/{tenant}/v2.0/.well-known/openid-configuration"
+        return TokenRules(audiences, tenant, self.event_grid_sender, self.event_grid_metadata_url or metadata)
+
     @property
     def github_secrets(self) -> tuple[str, ...]:
         return _present(self.github_secret, self.github_secret_next)
@@ -96,6 +127,12 @@ class WebhookExtractorSettings(SupportDeskSettings):
     def lease_seconds(self) -> float:
         """After this long, whoever holds a delivery is taken to be dead."""
         return self.job_timeout_seconds + 30.0
+
+
+def _is_safe(url: str) -> bool:
+    """https, or this machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in {"127.0.0.1", "localhost"})
 
 
 def _present(*secrets: SecretStr | None) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from webhook_extractor.settings import WebhookExtractorSettings
+from webhook_extractor.sources.cloud_events import CloudEvents
 from webhook_extractor.sources.github import GitHub
 from webhook_extractor.sources.source import DeliveryHeaders, Refused, Source
 from webhook_extractor.sources.standard_webhooks import StandardWebhooks
@@ -16,6 +17,7 @@ SOURCES: tuple[Callable[[WebhookExtractorSettings], Source], ...] = (
     lambda settings: GitHub(settings.github_secrets),
     lambda settings: Stripe(settings.stripe_secrets, settings.signature_tolerance_seconds),
     lambda settings: StandardWebhooks(settings.standard_webhooks_secrets, settings.signature_tolerance_seconds),
+    lambda settings: CloudEvents(settings.event_grid_rules, settings.event_grid_origin),
 )
 
 
@@ -30,7 +32,12 @@ def source_of(headers: DeliveryHeaders, sources: tuple[Source, ...]) -> Source |
     direct call. Raises `Refused` for a source that is off, for headers of two, and for a signature nobody here checks.
     """
     names = headers.names()
-    found = [source for source in sources if source.description.headers & names]
+    media_type = headers.get("content-type").partition(";")[0].strip().lower()
+    found = [
+        source
+        for source in sources
+        if source.description.headers & names or media_type in source.description.media_types
+    ]
     if len(found) > 1:
         raise Refused("source_ambiguous", "The request carries headers of more than one source.")
     if found:

@@ -59,6 +59,7 @@ class _Object(BaseModel):
 class _Dispute(_Object):
     amount: int
     reason: str
+    created: int | None = None
 
 
 class _Charge(_Object):
@@ -125,6 +126,8 @@ class Stripe:
             thing: _Object = dispute
             category, money = CaseCategory.PAYMENT_DISPUTE, (dispute.amount, "amount")
             summary = f"The customer's bank disputes a payment. Reason: {dispute.reason.replace('_', ' ')}."
+            if dispute.created is not None:
+                stated["happened_at"] = _stated_time(dispute.created, "/data/object/created")
         elif payload.type == "charge.refunded":
             thing = charge = checked(_Charge, payload.data.object)
             category, money = CaseCategory.REFUND, (charge.amount_refunded, "amount_refunded")
@@ -142,26 +145,29 @@ class Stripe:
             return Ignored("Only charge.dispute.created, charge.refunded and invoice.payment_failed are read.")
         stated["order_id"] = _stated((thing.metadata or {}).get("order_id"), "metadata/order_id")
         stated["reference"] = _stated(thing.id, "id")
-        stated["category"] = Stated(category, "/type")
+        stated["category"] = Stated(category, "/type", payload.type)
         stated["amount"] = _amount(money[0], thing.currency, money[1])
-        stated["reported_at"] = Stated(_time(payload.created), "/created")
+        stated["reported_at"] = _stated_time(payload.created, "/created")
         found = {name: value for name, value in stated.items() if value is not None}
-        return Reading("payment_provider", found, (), summary)
+        return Reading("payment_provider", found, (), summary, "/data/object")
 
 
 def _stated(value: str | None, path: str) -> Stated | None:
     return Stated(value.strip(), f"/data/object/{path}") if value and value.strip() else None
 
 
-def _amount(minor_units: int, currency: str, path: str) -> Stated | None:
-    """All currencies of the shop have two digits. None for another currency: its digits may differ."""
-    if currency.upper() not in list(Currency) or minor_units < 0:
-        return None
-    return Stated(f"{Decimal(minor_units) / 100:.2f} {currency.upper()}", f"/data/object/{path}")
+def _amount(minor_units: int, currency: str, path: str) -> Stated:
+    """All currencies of the shop have two digits. Of another currency the digits may differ, so it is not converted:
+    the case then has no amount, and a remark with what the payload says."""
+    written = f"{minor_units} {currency}"
+    known = currency.upper() in list(Currency) and minor_units >= 0
+    value = f"{Decimal(minor_units) / 100:.2f} {currency.upper()}" if known else written
+    return Stated(value, f"/data/object/{path}", str(minor_units))
 
 
-def _time(seconds: int) -> str:
+def _stated_time(seconds: int, pointer: str) -> Stated:
     try:
-        return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+        time = datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
     except (ValueError, OverflowError, OSError):
-        raise BadRequest("invalid_payload", "/created: is no time.", status=422, param="/created") from None
+        raise BadRequest("invalid_payload", f"{pointer}: is no time.", status=422, param=pointer) from None
+    return Stated(time, pointer, str(seconds))
