@@ -176,3 +176,12 @@ async def test_the_wait_is_bounded_whatever_is_preferred(agent: Any) -> None:
             )
             assert answer.status_code == 202
         model.release()
+
+
+async def test_an_id_that_is_none_is_refused_and_not_replaced_by_another(agent: Any) -> None:
+    async with agent() as deliveries:
+        for wanted in ("a b", "a/b", "x" * 257):
+            answer = await deliveries.client.post(
+                "/invocations", json={"message": "Where is it?"}, headers={"x-agent-invocation-id": wanted}
+            )
+            assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_invocation_id")

@@ -84,6 +84,67 @@ async def test_deliveries_are_accepted_while_the_model_is_down_and_complete_when
             assert "last_error" not in record
 
 
+async def test_a_model_that_is_down_for_a_while_costs_no_delivery(
+    agent: Any, answer: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Accepted while it is down; done when it is back; those past their retries are dead letters and replay."""
+    down = True
+
+    def script(_: ModelRequest) -> Step:
+        return Failure(status=503) if down else str(answer(category="delivery"))
+
+    async with agent(ScriptedModel(script), MAX_ATTEMPTS="50", DIRECT_MAX_ATTEMPTS="2") as deliveries:
+        patient = [(await deliveries.github(delivery=f"d-{number}")).json()["invocation_id"] for number in range(6)]
+        headers = {"prefer": "respond-async"}
+        called = [
+            await deliveries.client.post("/invocations", json={"message": f"Where is {number}?"}, headers=headers)
+            for number in range(4)
+        ]
+        assert {call.status_code for call in called} == {202}
+        impatient = [call.json()["invocation_id"] for call in called]
+        for invocation_id in impatient:
+            record = await deliveries.ended(invocation_id)
+            assert (record["status"], record["error"]["code"]) == ("failed", "model_unavailable")
+        for invocation_id in patient:
+            waiting = await deliveries.until(invocation_id, lambda record: record["attempts"] > 1)
+            assert waiting["status"] in {"queued", "in_progress"}
+
+        down = False
+        for invocation_id in patient:
+            assert (await deliveries.ended(invocation_id))["status"] == "completed"
+        assert await asyncio.to_thread(dead_letters.main, ["list"]) == 0
+        listed = capsys.readouterr().out
+        assert all(invocation_id in listed for invocation_id in impatient)
+        assert not any(invocation_id in listed for invocation_id in patient)
+
+        # One, then all that are left, while the agent runs.
+        assert await asyncio.to_thread(dead_letters.main, ["replay", impatient[0]]) == 0
+        assert (await deliveries.ended(impatient[0]))["status"] == "completed"
+        capsys.readouterr()
+        assert await asyncio.to_thread(dead_letters.main, ["replay", "--all"]) == 0
+        assert capsys.readouterr().out == "Queued again: 3\n"
+        for invocation_id in impatient[1:]:
+            assert (await deliveries.until(invocation_id, lambda record: "result" in record))["status"] == "completed"
+        assert await asyncio.to_thread(dead_letters.main, ["list"]) == 0
+        assert capsys.readouterr().out == "No dead letters.\n"
+
+
+async def test_what_waits_for_its_next_attempt_can_be_cancelled_and_a_dead_letter_cannot(agent: Any) -> None:
+    model = ScriptedModel(lambda _: Failure(status=503))
+    async with agent(
+        model, FIRST_RETRY_SECONDS="60", LONGEST_RETRY_SECONDS="60", DIRECT_MAX_ATTEMPTS="1"
+    ) as deliveries:
+        waiting = (await deliveries.github()).json()["invocation_id"]
+        await deliveries.until(waiting, lambda record: "next_attempt_at" in record)
+        answer = await deliveries.client.post(f"/invocations/{waiting}/cancel")
+        assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
+        dead = (await deliveries.client.post("/invocations", json={"message": "Where is it?"})).json()
+        assert dead["status"] == "failed"
+        answer = await deliveries.client.post(f"/invocations/{dead['invocation_id']}/cancel")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "not_cancellable")
+        assert "failed" in answer.json()["error"]["message"]
+
+
 async def test_an_attempt_that_takes_too_long_is_ended_and_counted(agent: Any) -> None:
     model = ScriptedModel(lambda _: Hang())
     async with agent(model, MAX_ATTEMPTS="2", JOB_TIMEOUT_SECONDS="0.2") as deliveries:

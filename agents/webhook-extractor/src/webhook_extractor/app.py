@@ -231,6 +231,11 @@ class Webhooks:
 
     def _direct(self, request: Request, body: bytes) -> Incoming:
         invocation_id: str = request.state.invocation_id
+        asked_for = request.headers.get("x-agent-invocation-id")
+        if asked_for and asked_for != invocation_id:
+            # The SDK takes a random one instead: the caller would never find its invocation by the id it gave.
+            message = "x-agent-invocation-id must be 1 to 256 letters, digits, or any of . _ : -"
+            raise BadRequest("invalid_invocation_id", message)
         if invocation_id.startswith(RESERVED_PREFIX):
             raise BadRequest("invocation_id_reserved", f"Ids that start with {RESERVED_PREFIX} belong to deliveries.")
         if not body:
@@ -257,8 +262,7 @@ class Webhooks:
                     return Response(headers=allowed)
         except Refused as refusal:
             return _refused(refusal)
-        message = "OPTIONS is for a sender that asks by WebHook-Request-Origin whether it may deliver."
-        return error_response("method_not_allowed", message, 405, headers={"allow": "POST"})
+        return Response(status_code=204, headers={"allow": "OPTIONS, POST"})
 
     async def show(self, request: Request) -> Response:
         """GET /invocations/{id}."""

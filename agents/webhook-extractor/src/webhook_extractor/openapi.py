@@ -12,6 +12,7 @@ from support_desk.cases import CaseFile, SupportCase
 from webhook_extractor import __version__
 from webhook_extractor.case_building import Origin, Remark
 from webhook_extractor.settings import WebhookExtractorSettings
+from webhook_extractor.sources.cloud_events import BATCH, STRUCTURED
 from webhook_extractor.sources.direct import DirectMessage
 
 EXAMPLE = {
@@ -104,12 +105,41 @@ _IGNORED = {
     "required": ["status", "reason"],
     "properties": {"status": {"const": "ignored"}, "reason": {"type": "string"}},
 }
+_BATCH = {
+    "type": "object",
+    "description": "A batch of events: one entry for each, in their order.",
+    "required": ["deliveries"],
+    "properties": {"deliveries": {"type": "array", "items": {"anyOf": [_ACCEPTED, _IGNORED]}}},
+}
+_HANDSHAKE = {
+    "type": "object",
+    "description": "Event Grid's validation, answered.",
+    "required": ["validationResponse"],
+    "properties": {"validationResponse": {"type": "string"}},
+}
+_CHALLENGE = {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "What the request lacks."}}
+_EVENT = {
+    "type": "object",
+    "required": ["specversion", "id", "source", "type"],
+    "properties": {
+        "specversion": {"const": "1.0"},
+        "id": {"type": "string", "minLength": 1},
+        "source": {"type": "string", "minLength": 1},
+        "type": {"type": "string", "minLength": 1},
+        "time": {"type": "string"},
+        "data": {},
+    },
+}
 _RETRY_AFTER = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}, "description": "Seconds."}}
 _INVOCATION_ID = {
     "name": "invocation_id",
     "in": "path",
     "required": True,
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,256}$"},
+}
+_LINKS = {
+    operation: {"operationId": operation, "parameters": {"invocation_id": "$response.body#/invocation_id"}}
+    for operation in ("getInvocation", "cancelInvocation")
 }
 _USER_ID = {
     "name": "x-agent-user-id",
@@ -151,23 +181,62 @@ def openapi_document(settings: WebhookExtractorSettings) -> dict[str, Any]:
                                 "schema": {"type": "string", "pattern": "\\S"},
                                 "example": EXAMPLE["message"],
                             },
+                            STRUCTURED: {"schema": _EVENT},
+                            BATCH: {"schema": {"type": "array", "items": _EVENT}},
                         },
                     },
                     "responses": {
                         "200": _json(
-                            "The result, when it was ready in time; or the delivery is ignored.",
-                            {"anyOf": [_RECORD, _IGNORED]},
+                            "The result, if it was ready in time; or the delivery is ignored; or a handshake.",
+                            {"anyOf": [_RECORD, _IGNORED, _BATCH, _HANDSHAKE]},
                         ),
-                        "202": _json("Stored; the result comes later.", _ACCEPTED, _RETRY_AFTER),
+                        "202": _json("Stored; the result comes later.", {"anyOf": [_ACCEPTED, _BATCH]}, _RETRY_AFTER)
+                        | {"links": _LINKS},
                         "400": _json("The body or an id cannot be read.", _ERROR),
-                        "401": _json("The signature is missing, wrong or old, or the source is off.", _ERROR),
+                        "401": _json(
+                            "The signature or token is missing, wrong or old, or the source is off.", _ERROR, _CHALLENGE
+                        ),
                         "409": _json("The id was used before with another body.", _ERROR),
                         "413": _json("The body is too large.", _ERROR),
                         "415": _json("The media type is not one of these.", _ERROR),
                         "422": _json("The payload does not fit its source's schema.", _ERROR),
-                        "503": _json("Busy, or deliveries cannot be stored right now.", _ERROR, _RETRY_AFTER),
+                        "503": _json(
+                            "Busy, or deliveries cannot be verified or stored right now.", _ERROR, _RETRY_AFTER
+                        ),
                     },
-                }
+                },
+                "options": {
+                    "operationId": "mayDeliver",
+                    "summary": "A sender of CloudEvents asks whether it may deliver",
+                    "description": "Does not reach a hosted agent: the platform routes no OPTIONS.",
+                    "parameters": [
+                        {
+                            "name": "WebHook-Request-Origin",
+                            "in": "header",
+                            "description": "Who asks. Without it the answer is 204 with Allow, as of any OPTIONS.",
+                            "schema": {"type": "string"},
+                        },
+                        {
+                            "name": "WebHook-Request-Rate",
+                            "in": "header",
+                            "description": "How many deliveries a minute it would like to send.",
+                            "schema": {"type": "string"},
+                        },
+                    ],
+                    "responses": {
+                        "200": {
+                            "description": "It may.",
+                            "headers": {
+                                "WebHook-Allowed-Origin": {"schema": {"type": "string"}, "required": True},
+                                "WebHook-Allowed-Rate": {"schema": {"type": "string"}},
+                            },
+                        },
+                        "401": _json("Not this origin, or the source is off.", _ERROR, _CHALLENGE),
+                        "204": {"description": "Nobody asks.", "headers": {"Allow": {"schema": {"type": "string"}}}},
+                        "413": _json("The body is too large.", _ERROR),
+                        "503": _json("Busy.", _ERROR, _RETRY_AFTER),
+                    },
+                },
             },
             "/invocations/{invocation_id}": {
                 "get": {
@@ -209,6 +278,7 @@ def _post_parameters(settings: WebhookExtractorSettings) -> list[dict[str, Any]]
         "Stripe-Signature": "Stripe: t and one or more v1.",
         "webhook-id": "Standard Webhooks: the message's id.",
         "webhook-timestamp": "Standard Webhooks: seconds since the epoch.",
+        "Authorization": "CloudEvents: Bearer and the Entra token that Event Grid sends.",
         "webhook-signature": "Standard Webhooks: one or more of v1,<base64>, separated by spaces.",
     }
     wait = (
@@ -230,8 +300,8 @@ def _post_parameters(settings: WebhookExtractorSettings) -> list[dict[str, Any]]
         {
             "name": "x-agent-invocation-id",
             "in": "header",
-            "description": "Direct calls: an id of the caller's own, the same for the same call made again.",
-            "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,256}$"},
+            "description": "Direct calls: an id of the caller's own, the same when it calls again. Empty is as none.",
+            "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{0,256}$"},
         },
         _USER_ID,
         *({"name": name, "in": "header", "description": about, "schema": text} for name, about in signed.items()),
