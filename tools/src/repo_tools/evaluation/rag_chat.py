@@ -18,11 +18,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote
 
-from agent_runtime.retrieval import Passage, Retriever
+from agent_runtime.retrieval import Passage, Retriever, open_retriever
+from agent_runtime.retrieval.hybrid_retriever import HybridRetriever
 from agent_runtime.settings import load_settings
+from rag_chat.documents import folders
 from rag_chat.settings import RagChatSettings
 from rag_chat.turn import SEARCH_TOOL
-from support_desk.handbook_index import open_handbook
 
 from repo_tools.evaluation import metrics
 from repo_tools.evaluation.asking import Answer, Citation, Progress, ask_all, asking
@@ -37,6 +38,9 @@ DEPTH = 10
 
 Place = tuple[str, str]
 """A document and the anchor of a heading in it: what a citation points at."""
+
+
+EMBEDDING_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +138,16 @@ class RagChatJudge:
 @contextlib.asynccontextmanager
 async def open_agents_retriever(settings: RagChatSettings) -> AsyncIterator[Retriever]:
     """What the agent searches with when it has these settings, as its `app.py` opens it."""
-    retriever = await asyncio.to_thread(open_handbook, settings)
+    index = settings.state_directory / "passages.sqlite"
+    retriever = await asyncio.to_thread(open_retriever, settings, index, folders(settings))
     try:
+        if isinstance(retriever, HybridRetriever) and not await asyncio.to_thread(
+            retriever.wait_until_embedded, EMBEDDING_SECONDS
+        ):
+            raise EvaluationError(f"{settings.embedding_name} has not embedded the passages in {EMBEDDING_SECONDS} s")
         yield retriever
     finally:
-        retriever.close()
+        await retriever.aclose()
 
 
 def judge(split: str, asked: Asked, with_injected: Asked | None, passages: Sequence[Passage], base_url: str) -> Judged:
@@ -264,12 +273,13 @@ async def _ask(settings: RagChatSettings, questions: Sequence[Question], at_once
     """Each question with its answer by an agent of its own process that has `settings`, by id."""
     if not questions:
         return {}
-    env = {"HANDBOOK_DIR": str(settings.handbook_dir)}
+    env = {"HANDBOOK_DIR": str(settings.handbook_dir), "DOCUMENTS_DIR": ""}
     progress = Progress(f"rag-chat: {what}", len(questions))
-    async with asking("rag_chat", settings.state_root, env) as client:
-        conversations = [question.turns for question in questions]
-        answers = await ask_all(client, conversations, at_once=at_once, step=progress.step)
+    # The retriever first: with embeddings, the agent finds them all made.
     async with open_agents_retriever(settings) as retriever:
+        async with asking("rag_chat", settings.state_root, env) as client:
+            conversations = [question.turns for question in questions]
+            answers = await ask_all(client, conversations, at_once=at_once, step=progress.step)
         return {
             question.id: await _with_ranking(question, answer, retriever)
             for question, answer in zip(questions, answers, strict=True)

@@ -37,6 +37,8 @@ class Unit:
     heading: str = ""
     is_question: bool = False
     before: tuple[str, ...] = ()
+    is_row: bool = False
+    """Whether it is a row of a table: what other rows say is not said of it."""
 
 
 def split_sentences(text: str) -> list[str]:
@@ -102,7 +104,7 @@ def split_units(text: str) -> list[Unit]:
                     if cell
                 )
                 if row:
-                    units.append(Unit(row, context=lead_in, heading=heading))
+                    units.append(Unit(row, context=lead_in, heading=heading, is_row=True))
                 at += 1
             continue
         elif found := _LIST_ITEM.match(line):

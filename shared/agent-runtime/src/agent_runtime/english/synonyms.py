@@ -48,13 +48,14 @@ _GROUPS = """
     receipt invoice | refund reimburse | refuse reject decline deny | relative family | reminder remind
     report notify tell inform | restock stock available | rota shift shifts timetable
     rule policy | safe safety | salary wage | school pupil student teacher | season spring summer autumn winter
-    second twice again repeat | sell sale | separate split | serial batch | shelter tent
+    rucksack backpack | second twice again repeat | sell sale | separate split | serial batch | shelter tent
     shoe footwear trainers sneakers boots | shop store branch | show display | shut close | sign signature
     small little | soaked wet damp moist | soap detergent | sole outsole | spare replacement substitute
     speak talk | stairs floor upstairs | start begin commence | steal stolen theft thief | storm weather
     stove burner cooker | street address | subscribe subscription | tag label | tax vat | team group
     temperature degrees | thread seam stitch stitching | ticket case | track tracking trace | trainee beginner
-    travel trip journey | trial try test | trousers pants | uninjured unhurt | unopened sealed | update change
+    transport transit | travel trip journey | trial try test | trousers pants | uninjured unhurt
+    unopened sealed | update change
     visit come | wait waiting | warehouse stockroom storeroom
     weigh weight heavy | worn used | year annual yearly | zip zipper
 """
@@ -101,6 +102,8 @@ _PHRASES = {
     "writing back": "answer reply",
 }
 
+_BETWEEN = frozenset({"it", "them", "this", "that", "these", "those", "one", "my", "the", "her", "his"})
+
 
 @lru_cache(maxsize=4096)
 def synonyms_of(word: str) -> frozenset[str]:
@@ -116,7 +119,9 @@ def synonym_stems(stemmed: str) -> frozenset[str]:
 
 def phrase_synonyms(text: str) -> dict[str, frozenset[str]]:
     """For phrases of the text (`money back`), by the first word of each: the words that say the same."""
-    plain = f" {' '.join(words(text))} "
+    said = words(text)
+    # "Send it back" is "send back".
+    plain = f" {' '.join(said)} | {' '.join(word for word in said if word not in _BETWEEN)} "
     found: dict[str, frozenset[str]] = {}
     for phrase, others in _PHRASES.items():
         if f" {phrase} " in plain:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from agent_runtime.english.sentences import split_sentences
 from agent_runtime.english.tokens import stem_set
 
-from .asked import read_parts, telling_words
+from .asked import read_parts, telling_words, unknown_name
 from .evidence import Evidence, answering, candidates_of, weigh
 from .orders import is_order_to_assistant
 from .sources import Passage, Sources, record_lines
@@ -51,6 +51,9 @@ def quote(passages: Iterable[Passage], question: str, leans_on: str = "", earlie
     candidates = candidates_of(passages)
     parts = read_parts(question, leans_on, earlier)
     if not candidates or not any(part.weights for part in parts):
+        return None
+    known = frozenset().union(*(candidate.around for candidate in candidates))
+    if any(unknown_name(part.text, known) for part in parts):
         return None
     most = _MAX_QUOTES if len(parts) == 1 else _MAX_QUOTES_OF_A_PART
     answers = [_render(answering(weigh(candidates, part), part, most)) for part in parts]

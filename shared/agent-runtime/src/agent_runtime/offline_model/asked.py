@@ -24,6 +24,8 @@ _LIGHT_WORDS = stem_set(
 )
 """Words that go with anything: what they go with tells more."""
 _LIGHT_SHARE = 0.3
+_NUMBER_SHARE = 0.3
+"""A number of the story ("we want 30 jackets") is seldom the one of the answer ("within 30 days")."""
 HABIT_WORDS = stem_set(
     "hello please help thanks today now currently exactly normally usually generally detail information"
 )
@@ -52,7 +54,7 @@ _TIME = re.compile(
 _NUMBER = re.compile(rf"\b{_NUMBER_WORD}\b", re.IGNORECASE)
 
 _MEASURE = re.compile(
-    r"\bhow (?:long|much|many|soon|big|heavy|large|high|tall|deep|wide|far)\b"
+    r"\bhow (?:long|much|many|soon|big|heavy|large|high|tall|deep|wide|far)\b|\b(?:until|by|since|from) when\b"
     r"|\bwhat (?:does|do|did|will|would)\b.{1,60}\bcosts?\b"
     r"|\bwhat(?:'s| is| are) the (?:price|cost|fee|charge)s? (?:of|for)\b",
     re.IGNORECASE,
@@ -113,6 +115,9 @@ _KINDS: tuple[tuple[re.Pattern[str], re.Pattern[str], frozenset[str]], ...] = (
 _NAMED = re.compile(r"(?<=[\w,] )(?:in|into|to|for|via|by|with|on) (?P<name>[A-Z][^\W\d_]{2,}(?:[ -][A-Z][^\W\d_]+)*)")
 # A name inside a sentence; where it tells a place of the story ("from Lyon"), it need not be told again.
 _NAME = re.compile(r"(?<=[\w,] )(?<!\bin )(?<!\bfrom )(?<!\bnear )(?<!\bat )(?<!\bto )(?P<name>[A-Z][^\W\d_]{2,})\b")
+# A code or a size: "XL", "TL-2404".
+_CODE = re.compile(r"\b(?=[A-Z0-9-]*[A-Z])[A-Z0-9][A-Z0-9-]+\b")
+_CURRENCY = re.compile(r"[A-Z]{3}")
 _NUMBERED = re.compile(r"\b(?P<number>\d+)[ -](?P<noun>[^\W\d_]{3,})", re.IGNORECASE)
 
 
@@ -181,6 +186,9 @@ class Part:
         counted = _COUNTED.search(self.text)
         if counted and (what := stem(counted["what"].lower())) not in _TIME_UNITS and not _in(what, passage):
             return True
+        codes = [] if self.text.isupper() else [one for one in _CODE.findall(self.text) if not _CURRENCY.fullmatch(one)]
+        if any(code.lower() not in text.lower() and not _in(stem(code.lower()), passage) for code in codes):
+            return True
         names = [stem(found["name"].lower()) for found in _NAME.finditer(self.text)]
         return any(name in known and not _in(name, passage) for name in names)
 
@@ -197,9 +205,7 @@ def read_parts(question: str, leans_on: str = "", earlier: str = "") -> list[Par
     story = [one for one in sentences if one not in asking] + [one for one in clauses if one not in asked]
     if not all(telling_stems(one) for one in asked):
         asked = [" ".join(asked)]
-    return [
-        _part(one, [other for other in asked if other is not one], story, leans_on, earlier) for one in asked if one
-    ]
+    return [_part(one, [other for other in asked if other is not one], story, leans_on, earlier) for one in asked]
 
 
 def _part(text: str, others: Iterable[str], story: list[str], leans_on: str, earlier: str) -> Part:
@@ -215,7 +221,7 @@ def _part(text: str, others: Iterable[str], story: list[str], leans_on: str, ear
         (EARLIER_TURN_SHARE, (earlier,)),
     ):
         for one in (one for other in texts for one in telling_stems(other)):
-            weights.setdefault(one, share)
+            weights.setdefault(one, share * (_NUMBER_SHARE if one.isdigit() else 1))
     synonyms = {one: synonym_stems(one) for one in weights}
     for word, meant in phrases.items():
         synonyms[stem(word)] |= {stem(other) for other in meant}
@@ -226,12 +232,18 @@ def _part(text: str, others: Iterable[str], story: list[str], leans_on: str, ear
     return Part(text, kind_text, weights, synonyms, anew, is_alone)
 
 
+_CALENDAR = stem_set(
+    "monday tuesday wednesday thursday friday saturday sunday january february march april may june july august"
+    " september october november december easter christmas pentecost ramadan hanukkah spring summer autumn winter"
+)
+
+
 def unknown_name(part: str, known: frozenset[str]) -> bool:
     """Whether the question asks about a name ("to Iceland") of which no passage has a word."""
     if part.isupper() or part.istitle():
         return False
     return any(
-        name and not any(_in(one, known) for one in name)
+        name and not name & _CALENDAR and not any(_in(one, known) for one in name)
         for name in (stem_set(found["name"]) for found in _NAMED.finditer(part))
     )
 

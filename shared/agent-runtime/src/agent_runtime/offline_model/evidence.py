@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from agent_runtime.english.sentences import Unit, split_units
 from agent_runtime.english.tokens import Vocabulary, stem, stem_set, words
 
-from .asked import Part, unknown_name
+from .asked import Part
 from .orders import is_order_to_assistant, without_orders
 from .sources import Passage, is_pointer
 
@@ -47,7 +47,7 @@ class Candidate:
     before: frozenset[str]
     """Stems of the sentence before it."""
     around: frozenset[str]
-    """Stems of the whole passage with its title and headings."""
+    """Stems of the whole passage with its title and headings; of a row, without the rest of its table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,8 @@ def candidates_of(passages: Iterable[Passage]) -> list[Candidate]:
             seen.add(unit.text)
             own = frozenset(stem(word) for word in words(unit.text))
             above = title | stem_set(unit.heading, unit.context)
-            candidates.append(Candidate(passage, rank, unit, len(candidates), own, above, before, around))
+            of_it = own | above if unit.is_row else around
+            candidates.append(Candidate(passage, rank, unit, len(candidates), own, above, before, of_it))
             before = own
     return candidates
 
@@ -154,7 +155,6 @@ def answering(weighed: list[Evidence], part: Part, most: int) -> list[Evidence]:
     least = _LEAST_COVERAGE_OF_ONE if len(best.met) < 2 and not part.is_alone else _LEAST_COVERAGE
     if (
         best.coverage < least
-        or unknown_name(part.text, known)
         or part.is_another_case(best.candidate.around, f"{passage.title} {passage.heading} {passage.text}", known)
         or (part.anew and not part.anew & best.near and not part.anew <= known)
     ):
