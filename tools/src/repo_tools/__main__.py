@@ -39,6 +39,15 @@ def main(arguments: list[str] | None = None) -> int:
     evaluate.add_argument("--no-gate", action="store_true", help="do not fail where a threshold is not held")
     evaluate.add_argument("--at-once", type=int, default=2, metavar="N", help="conversations (default: %(default)s)")
     evaluate.add_argument("--compare", nargs=2, type=Path, metavar=("A.json", "B.json"), help="two runs; asks nothing")
+    search_index = verbs.add_parser(
+        "search-index",
+        help="fill the index of Azure AI Search that rag-chat can search",
+        epilog="Roles: push needs Search Index Data Contributor, create and delete Search Service Contributor, "
+        "the agent's identity Search Index Data Reader.",
+    )
+    search_index.add_argument("action", choices=["create", "push", "delete"])
+    search_index.add_argument("--docs", type=Path, metavar="DIR", help="push this folder alone (default: rag-chat's)")
+    search_index.add_argument("--dry-run", action="store_true", help="say what would be done; push reads the index")
     verbs.add_parser("lint", help="check style and formatting")
     verbs.add_parser("format", help="format the code and fix what can be fixed")
 
@@ -77,6 +86,10 @@ def main(arguments: list[str] | None = None) -> int:
         from repo_tools.ingest.command import ingest as ingest_folder  # noqa: PLC0415
 
         return ingest_folder(options)
+    if options.verb == "search-index":
+        from repo_tools.search_index import command as search_index_command  # noqa: PLC0415
+
+        return search_index_command.run(options)
     if options.verb == "lock":
         return lock.lock(upgrade=options.upgrade)
     return code_style.lint() if options.verb == "lint" else code_style.format_code()

@@ -45,3 +45,7 @@ class Retriever(Protocol):
     async def search(self, query: str, limit: int = 5) -> list[SearchHit]:
         """The passages that fit `query` best, best first; none where nothing fits. Any text is a valid query."""
         ...
+
+
+class SearchUnavailable(Exception):
+    """The search did not happen, which is not the same as finding nothing; the text says why and what to do."""
