@@ -2,7 +2,11 @@
 
 from collections.abc import Callable
 
-from repo_tools.benchmarks import conversations, retrieval
+from repo_tools.benchmarks import conversations, deliveries, retrieval
 
-BENCHMARKS: dict[str, Callable[[int | None], int]] = {"conversations": conversations.run, "retrieval": retrieval.run}
+BENCHMARKS: dict[str, Callable[[int | None], int]] = {
+    "conversations": conversations.run,
+    "retrieval": retrieval.run,
+    "deliveries": deliveries.run,
+}
 """By name; each takes a size, or None for its default, prints what it measured, and returns an exit code."""
