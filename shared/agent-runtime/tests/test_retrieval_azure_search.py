@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx2
 import pytest
 from agent_runtime.retrieval import Passage, RetrievalSettings
 from agent_runtime.retrieval.azure_search import AzureSearchRetriever
@@ -115,3 +116,31 @@ async def test_no_server_is_search_unavailable(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(SearchUnavailable):
         await searcher.search("wool")
     await searcher.aclose()
+
+
+@pytest.mark.parametrize(
+    ("version", "headers", "body", "status"),
+    [
+        ("2026-04-01", {}, {"search": "wool", "select": "key"}, 401),
+        ("2026-04-01", {"authorization": "Bearer a-token", "api-key": "k"}, {"search": "wool", "select": "key"}, 401),
+        ("2019-05-06", {"authorization": "Bearer a-token"}, {"search": "wool", "select": "key"}, 400),
+        ("2026-04-01", {"authorization": "Bearer a-token"}, {"query": "wool", "select": "key"}, 400),
+        ("2026-04-01", {"authorization": "Bearer a-token"}, {"search": "w", "select": "k"}, 400),
+        ("2026-04-01", {"authorization": "Bearer a-token"}, {"search": "w", "queryType": "semantic"}, 400),
+        ("2026-04-01", {"authorization": "Bearer a-token"}, {"search": "wool", "select": "key"}, 200),
+    ],
+)
+async def test_the_local_server_refuses_what_the_service_would(  # noqa: PLR0917 - one row of a table
+    service: tuple[AzureSearchService, str],
+    monkeypatch: pytest.MonkeyPatch,
+    version: str,
+    headers: dict[str, str],
+    body: dict[str, str],
+    status: int,
+) -> None:
+    _, url = service
+    await fill(settings(monkeypatch), url)
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        address = f"{url}/indexes('handbook')/docs/search.post.search?api-version={version}"
+        answer = await client.post(address, headers=headers, json=body)
+    assert answer.status_code == status
