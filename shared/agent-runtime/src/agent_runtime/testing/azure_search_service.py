@@ -1,7 +1,7 @@
-"""A small Azure AI Search for tests: it checks each request against the REST reference, and searches by common words.
+"""A small Azure AI Search for tests: it checks the shape of each request, and searches by common words.
 
-It was written from the reference and the SDK's models, not recorded from the service. `LoopbackTransport` carries what
-the SDK sends to an https address, where alone it sends tokens, to this server: the SDK's own checks stay as they are.
+It was written from the SDK's models, not recorded from the service nor checked against it. `LoopbackTransport` carries
+what the SDK sends to an https address, where alone it sends tokens, to this server: the SDK's own checks stay.
 """
 
 import re
