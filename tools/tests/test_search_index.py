@@ -1,4 +1,4 @@
-"""The verb search-index, against a local server that checks requests as the service documents them."""
+"""The verb search-index, against a local server that checks requests by the models of the SDK."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""Searches in Azure AI Search, against a local server that checks them as the service documents them."""
+"""Searches in Azure AI Search, against a local server that checks them by the models of the SDK."""
 
 from collections.abc import AsyncIterator
 from typing import Any

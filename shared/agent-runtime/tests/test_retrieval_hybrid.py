@@ -291,6 +291,10 @@ def test_rankings_are_fused_by_reciprocal_rank_with_weights() -> None:
         ),
         ({"EMBEDDING_BASE_URL": "http://127.0.0.1:1", "FTS_WEIGHT": "0", "EMBEDDING_WEIGHT": "0"}, "are both 0"),
         ({"RETRIEVER": "azure-search"}, "AZURE_SEARCH_ENDPOINT and AZURE_SEARCH_INDEX must be set"),
+        (
+            {"RETRIEVER": "azure-search", "AZURE_SEARCH_ENDPOINT": "http://a.example", "AZURE_SEARCH_INDEX": "i"},
+            "AZURE_SEARCH_ENDPOINT: must be a URL that starts with https://",
+        ),
         ({"RETRIEVER": "best"}, "RETRIEVER: input should be 'fts', 'hybrid' or 'azure-search'"),
         ({"EMBEDDING_BASE_URL": "embeddings"}, "EMBEDDING_BASE_URL: must be a URL"),
     ],

@@ -109,6 +109,6 @@ def _as_hit(document: dict[str, Any]) -> SearchHit:
     return SearchHit(as_passage(document), float(document["@search.score"] if ranked is None else ranked))
 
 
-def open_azure_search(settings: RetrievalSettings, *, semantic: bool = True) -> AzureSearchRetriever:
-    """The index of `settings`. `semantic` is False for a service without the semantic ranker."""
-    return AzureSearchRetriever(settings, semantic=semantic)
+def open_azure_search(settings: RetrievalSettings) -> AzureSearchRetriever:
+    """The index that the settings name."""
+    return AzureSearchRetriever(settings, semantic=settings.azure_search_semantic)

@@ -34,6 +34,12 @@ def open_retriever(
             `python -m repo_tools search-index` fills.
         transport: replaces the network below the embeddings, for tests.
     """
+    if settings.retriever == "azure-search":
+        from agent_runtime.retrieval.azure_search import open_azure_search  # noqa: PLC0415 - with its SDK
+
+        logger.info("passages: index %s of %s", settings.azure_search_index, settings.azure_search_endpoint)
+        return open_azure_search(settings)
+
     index.parent.mkdir(parents=True, exist_ok=True)
     logger.info("passages: %s", build_index(index, folders))
     if settings.retriever == "fts":

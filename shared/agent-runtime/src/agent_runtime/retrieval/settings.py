@@ -30,8 +30,17 @@ class RetrievalSettings(AgentSettings):
 
     azure_search_endpoint: str | None = Field(default=None, validation_alias="AZURE_SEARCH_ENDPOINT")
     azure_search_index: str | None = Field(default=None, validation_alias="AZURE_SEARCH_INDEX")
+    azure_search_semantic: bool = Field(default=True, validation_alias="AZURE_SEARCH_SEMANTIC")
+    """Off for a service whose tier has no semantic ranker."""
 
-    @field_validator("embedding_base_url", "azure_search_endpoint")
+    @field_validator("azure_search_endpoint")
+    @classmethod
+    def _is_secure(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith("https://"):
+            raise ValueError("must be a URL that starts with https://: the agent's token goes there")
+        return value.rstrip("/") if value else value
+
+    @field_validator("embedding_base_url")
     @classmethod
     def _is_address(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("https://", "http://")):
