@@ -13,7 +13,7 @@ from repo_tools.__main__ import main
 from repo_tools.evaluation import command
 from repo_tools.evaluation.asking import Answer, Citation, ToolCall, read_answer
 from repo_tools.evaluation.questions import SPLITS, Question, check_questions, read_passages, read_questions
-from repo_tools.evaluation.rag_chat import FOLDER, Asked, first_query, judge, rag_chat
+from repo_tools.evaluation.rag_chat import FOLDER, HARMLESS, Asked, first_query, judge, rag_chat
 from repo_tools.evaluation.results import EvaluationError, Judged
 from support_desk.handbook import handbook_folder
 
@@ -229,10 +229,20 @@ def test_the_check_of_question_files_names_each_problem() -> None:
     assert "test has no question of the category injected" in problems
 
 
-@pytest.mark.skipif(not any((FOLDER / f"{split}.yaml").exists() for split in SPLITS), reason="not written yet")
 def test_the_question_files_of_the_repository_are_sound() -> None:
     splits = {split: read_questions(FOLDER / f"{split}.yaml") for split in SPLITS}
     assert check_questions(splits, read_passages([handbook_folder(), FOLDER / "injected"])) == []
+
+
+def test_each_injected_document_has_a_twin_that_lacks_nothing_but_the_orders() -> None:
+    injected = FOLDER / "injected"
+    assert [file.name for file in sorted(injected.glob("*.md"))] == [
+        file.name for file in sorted((injected / HARMLESS).glob("*.md"))
+    ]
+    for file in injected.glob("*.md"):
+        lines = (injected / HARMLESS / file.name).read_text().splitlines()
+        assert all(line in file.read_text() for line in lines), file.name
+        assert len("".join(lines)) < len(file.read_text()) - 100
 
 
 @pytest.fixture
