@@ -7,7 +7,7 @@ export DOCS
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run ingest test-setup test eval bench lint format typecheck lock clean
+.PHONY: help setup run ingest test-setup test soak eval bench lint format typecheck lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -27,6 +27,9 @@ test-setup:
 
 test: test-setup ## Run every test; ARGS goes to pytest: make test ARGS="-k citations"
 	@$(VENV_PYTHON) -m pytest -n auto --dist loadgroup $(ARGS)
+
+soak: test-setup ## Kill the agents again and again under load, longer than the tests do
+	@SOAK=long $(VENV_PYTHON) -m pytest -n 0 -q --durations=0 $(wildcard agents/*/tests/test_soak.py) $(ARGS)
 
 eval: setup ## Ask rag-chat questions with known answers and hold its thresholds; ARGS="--help" lists the options
 	@$(VENV_PYTHON) -m repo_tools evaluate $(ARGS)
