@@ -7,7 +7,7 @@ export DOCS
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run ingest test-setup test soak eval bench lint format typecheck lock clean
+.PHONY: help setup run ingest test-setup test soak eval bench lint format typecheck doctor lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -45,6 +45,9 @@ format: setup ## Format the code and fix what can be fixed
 
 typecheck: setup ## Check types
 	@$(VENV_PYTHON) -m mypy
+
+doctor: setup ## Say what a deployment would fail on; ARGS="--fix" repairs what is safe, ARGS=path looks elsewhere
+	@$(VENV_PYTHON) -m repo_tools doctor $(ARGS)
 
 lock: setup ## Resolve the dependencies again; ARGS="--upgrade" takes newer ones
 	@$(VENV_PYTHON) -m repo_tools lock $(ARGS)

@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 from repo_tools import code_style, lock
+from repo_tools.doctor import command as doctor_command
 from repo_tools.ingest.limits import Limits
-from repo_tools.repository import agents
+from repo_tools.repository import ROOT, agents
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     search_index.add_argument("action", choices=["create", "push", "delete"])
     search_index.add_argument("--docs", type=Path, metavar="DIR", help="push this folder alone (default: rag-chat's)")
     search_index.add_argument("--dry-run", action="store_true", help="say what would be done; push reads the index")
+    doctor = verbs.add_parser("doctor", help="say what a deployment would fail on, before Azure does")
+    doctor_command.add_arguments(doctor, ROOT)
     verbs.add_parser("lint", help="check style and formatting")
     verbs.add_parser("format", help="format the code and fix what can be fixed")
 
@@ -90,6 +93,8 @@ def main(arguments: list[str] | None = None) -> int:
         from repo_tools.search_index import command as search_index_command  # noqa: PLC0415
 
         return search_index_command.run(options)
+    if options.verb == "doctor":
+        return doctor_command.run(options)
     if options.verb == "lock":
         return lock.lock(upgrade=options.upgrade)
     return code_style.lint() if options.verb == "lint" else code_style.format_code()
