@@ -1,6 +1,7 @@
 """Embeddings beside full text: made once, found by meaning, and never in the way of a search."""
 
 import asyncio
+import json
 import logging
 import sqlite3
 import subprocess
@@ -11,6 +12,7 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from agent_runtime.retrieval import OpenRetriever, Passage, RetrievalSettings, SearchHit, open_retriever
 from agent_runtime.retrieval.embeddings import EmbeddingError, Embeddings
@@ -43,6 +45,8 @@ class Model:
         self.dimensions = len(MEANINGS)
         self.texts: list[str] = []
         self.bodies: list[dict[str, Any]] = []
+        self.longest = 10_000
+        self.keys: set[str] = set()
         self.hold: asyncio.Event | None = None
 
     @asynccontextmanager
@@ -53,9 +57,12 @@ class Model:
     async def _answer(self, request: Request) -> Response:
         if self.down:
             return JSONResponse({"error": {"message": "loading"}}, 503, {"x-should-retry": "false"})
+        self.keys.add(request.headers["authorization"])
         if self.hold:
             await self.hold.wait()
         body = await request.json()
+        if max(map(len, body["input"])) > self.longest:
+            return JSONResponse({"error": {"message": "the input is too long"}}, 400)
         self.bodies.append(body)
         self.texts += body["input"]
         data = [
@@ -166,10 +173,109 @@ async def test_vectors_of_another_model_are_not_mixed_in(
         async with opened(index, folder, url, monkeypatch) as retriever:
             assert await embedded(retriever)
             assert (await found(retriever, "roster"))[0] == "planning"
+        model.dimensions = 4
+        monkeypatch.setenv("EMBEDDING_MODEL", "meaning-1")  # whose vectors another process may still use
+        model.texts.clear()
+        async with opened(index, folder, url, monkeypatch) as retriever:
+            assert await embedded(retriever)
+    assert model.texts == []
+
+
+async def test_a_model_that_changed_behind_its_name_is_asked_for_all_vectors_again(
+    model: Model, folder: Path, index: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with model.serve() as url:
+        async with opened(index, folder, url, monkeypatch) as retriever:
+            assert await embedded(retriever)
+        model.dimensions = 7
+        async with opened(index, folder, url, monkeypatch) as retriever:
+            assert await embedded(retriever)
+            with caplog.at_level(logging.WARNING, "agent_runtime.retrieval"):
+                assert await found(retriever, "tent") == ["mildew"]  # full text, this once
+            assert await embedded(retriever)
+            assert (await found(retriever, "roster"))[0] == "planning"
+    assert "vectors have 7 numbers now, had 4" in caplog.text
     with closing(sqlite3.connect(index)) as connection:
-        assert connection.execute("SELECT DISTINCT model, length(vector) FROM vectors").fetchall() == [
-            ("meaning-2|", 28)
-        ]
+        assert connection.execute("SELECT DISTINCT length(vector) FROM vectors").fetchall() == [(28,)]
+
+
+async def test_a_passage_that_is_refused_does_not_keep_the_others_from_being_embedded(
+    model: Model, folder: Path, index: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "long.md").write_text("# Long\n\n## List\n\n- " + "\n- ".join(["a heavy kettle"] * 100))
+    model.longest = 1000
+    with caplog.at_level(logging.WARNING, "agent_runtime.retrieval"):
+        async with model.serve() as url, opened(index, folder, url, monkeypatch) as retriever:
+            assert await embedded(retriever)
+            assert (await found(retriever, "roster"))[0] == "planning"
+            assert (await found(retriever, "kettle"))[0] == "list"
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert warning.startswith("embeddings: long#list:1 is found by full text alone: meaning-1: BadRequestError")
+
+
+async def test_a_server_that_hangs_holds_up_one_search_and_not_the_next(
+    model: Model, folder: Path, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent_runtime.retrieval.hybrid_retriever.QUERY_SECONDS", 0.3)
+    async with model.serve() as url, opened(index, folder, url, monkeypatch) as retriever:
+        assert await embedded(retriever)
+        model.hold = asyncio.Event()
+        assert await found(retriever, "tent") == ["mildew"]
+        asked = len(model.keys), len(model.texts)
+        monkeypatch.setattr("agent_runtime.retrieval.hybrid_retriever.QUERY_SECONDS", 60.0)
+        assert await asyncio.wait_for(found(retriever, "tents"), 20) == ["mildew"]
+        assert (len(model.keys), len(model.texts)) == asked
+        model.hold.set()
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, "Bearer not-needed"),
+        ({"EMBEDDING_API_KEY": "of-embeddings"}, "Bearer of-embeddings"),
+        ({"OPENAI_BASE_URL": "EMBEDDING_BASE_URL"}, "Bearer of-the-chat-model"),
+        ({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}, "Bearer not-needed"),
+    ],
+)
+async def test_the_key_of_the_chat_model_goes_to_its_own_server_alone(
+    model: Model, folder: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], expected: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "of-the-chat-model")
+    monkeypatch.setenv("MODEL_NAME", "chat")
+    async with model.serve() as url:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, url if value == "EMBEDDING_BASE_URL" else value)
+        async with opened(folder.parent / "index.sqlite", folder, url, monkeypatch) as retriever:
+            assert await embedded(retriever)
+    assert model.keys == {expected}
+
+
+async def test_a_deployment_of_the_foundry_project_is_asked_as_the_chat_model_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    variables = {
+        "FOUNDRY_PROJECT_ENDPOINT": "https://a.services.ai.azure.com/api/projects/p",
+        "AZURE_AI_MODEL_DEPLOYMENT_NAME": "chat",
+        "AZURE_AI_EMBEDDING_DEPLOYMENT_NAME": "embedding",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    sent: list[httpx2.Request] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        sent.append(request)
+        return httpx2.Response(200, json={"data": [{"index": 0, "embedding": [3.0, 4.0]}]})
+
+    async def token(*_: Any) -> str:
+        return "a token"
+
+    monkeypatch.setattr("agent_runtime.model_client._EntraToken.__call__", token)
+    embeddings = Embeddings(load_settings(RetrievalSettings), transport=httpx2.MockTransport(answer))
+    assert (await embeddings.embed(["tent"])).tolist() == [[pytest.approx(0.6), pytest.approx(0.8)]]
+    await embeddings.aclose()
+    assert str(sent[0].url) == "https://a.services.ai.azure.com/api/projects/p/openai/v1/embeddings"
+    assert sent[0].headers["authorization"] == "Bearer a token"
+    assert json.loads(sent[0].content) == {"model": "embedding", "input": ["tent"], "encoding_format": "float"}
 
 
 async def test_a_server_that_is_down_leaves_full_text_and_is_asked_again(
@@ -183,6 +289,7 @@ async def test_a_server_that_is_down_leaves_full_text_and_is_asked_again(
             assert await found(retriever, "roster") == []
             model.down = False
             assert await embedded(retriever)
+            retriever._ask_from = 0.0  # as after the pause
             assert (await found(retriever, "roster"))[0] == "planning"
     warnings = [record.getMessage() for record in caplog.records]
     assert len([one for one in warnings if "query" in one]) == 1, warnings  # not one of each search
@@ -205,17 +312,6 @@ async def test_a_search_does_not_wait_for_the_passages_to_be_embedded(
         model.hold.set()
         assert await embedded(retriever)
         assert (await found(retriever, "tent"))[0] == "mildew"
-
-
-async def test_a_query_of_other_dimensions_is_answered_by_full_text(
-    model: Model, folder: Path, index: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with model.serve() as url, opened(index, folder, url, monkeypatch) as retriever:
-        assert await embedded(retriever)
-        model.dimensions = 2
-        with caplog.at_level(logging.WARNING, "agent_runtime.retrieval"):
-            assert await found(retriever, "tent") == ["mildew"]
-    assert "2 dimensions" in caplog.text
 
 
 async def test_two_processes_that_embed_at_once_keep_one_vector_for_each_passage(

@@ -17,9 +17,18 @@ BATCH = 64
 LONGEST_TEXT = 6000
 """Characters of a text that are embedded: models take 512 to 8192 tokens, refuse more, or cut it off themselves."""
 
+_REFUSED = (400, 413, 422)
+
 
 class EmbeddingError(Exception):
-    """The provider gave no vectors; the text says why, without the texts that were sent."""
+    """The provider gave no vectors; the text says why, without the texts that were sent.
+
+    `refused` tells that it will not take these texts, today or tomorrow: too long, or not to its rules.
+    """
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
 
 
 class Embeddings:
@@ -54,7 +63,10 @@ class Embeddings:
             rows = [one.embedding for one in sorted(answer.data, key=lambda one: one.index)]
             return _as_matrix(rows, len(texts))
         except Exception as error:  # of the network, the sign-in, the API, or a body that is not what it should be
-            raise EmbeddingError(f"{self.model}: {type(error).__name__}: {str(error)[:200]}") from error
+            refused = getattr(error, "status_code", None) in _REFUSED
+            raise EmbeddingError(
+                f"{self.model}: {type(error).__name__}: {str(error)[:200]}", refused=refused
+            ) from error
 
     async def aclose(self) -> None:
         if self._client is not None:
@@ -74,11 +86,13 @@ def _as_matrix(rows: list[list[float]], expected: int) -> "NDArray[np.float32]":
 def _client_settings(settings: RetrievalSettings) -> RetrievalSettings:
     if not settings.embedding_base_url:
         return settings
+    # The chat model's key is for the chat model's server, and goes to no other.
+    same = settings.embedding_base_url == settings.openai_base_url
     return settings.model_copy(
         update={
             "model_provider": "openai",
             "openai_base_url": settings.embedding_base_url,
-            "openai_api_key": settings.embedding_api_key or settings.openai_api_key,
+            "openai_api_key": settings.embedding_api_key or (settings.openai_api_key if same else None),
             "openai_model": settings.embedding_model,
         }
     )

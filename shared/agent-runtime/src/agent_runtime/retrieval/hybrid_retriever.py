@@ -8,6 +8,7 @@ import asyncio
 import logging
 import sqlite3
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -30,6 +31,8 @@ DEPTH = 50
 QUERY_SECONDS = 5.0
 """Longest wait for the embedding of a query; a person waits for it."""
 _CACHED_QUERIES = 256
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+"""Seconds without asking after a query that got no embedding: a server that hangs must not hold up every search."""
 
 
 class HybridRetriever:
@@ -56,7 +59,8 @@ class HybridRetriever:
         self._vectors = VectorSearch(path, self._embeddings.key)
         self._lock = threading.Lock()
         self._queries: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
-        self._answers = True
+        self._pause = 0.0
+        self._ask_from = 0.0
         self._filler = VectorFiller(path, make_embeddings)
         self._filler.start()
 
@@ -92,14 +96,17 @@ class HybridRetriever:
         if query in self._queries:
             self._queries.move_to_end(query)
             return self._queries[query]
+        if time.monotonic() < self._ask_from:
+            return None
         try:
             vector: NDArray[np.float32] = (await self._embeddings.embed([query], QUERY_SECONDS))[0]
         except EmbeddingError as error:
-            if self._answers:
+            if not self._pause:
                 logger.warning("embeddings: no vector for a query, full text alone until there is one: %s", error)
-            self._answers = False
+            self._pause = min(max(_FIRST_PAUSE, 2 * self._pause), _LONGEST_PAUSE)
+            self._ask_from = time.monotonic() + self._pause
             return None
-        self._answers = True
+        self._pause = 0.0
         self._queries[query] = vector
         if len(self._queries) > _CACHED_QUERIES:
             self._queries.popitem(last=False)
@@ -107,9 +114,13 @@ class HybridRetriever:
 
     def _passages(self, vector: "NDArray[np.float32]", limit: int) -> list[SearchHit]:
         with self._lock:
-            numbers = self._vectors.nearest(vector, limit)
-        passages = _read(self._path, numbers)
-        return [SearchHit(passages[number], 0.0) for number in numbers if number in passages]
+            ids = self._vectors.nearest(vector, limit)
+            dimensions = self._vectors.dimensions
+        if dimensions not in (None, len(vector)):
+            logger.warning("embeddings: vectors have %d numbers now, had %s: made again", len(vector), dimensions)
+            self._filler.start(len(vector))
+        passages = _read(self._path, ids)
+        return [SearchHit(passages[one], 0.0) for one in ids if one in passages]
 
 
 def fuse(rankings: Sequence[Sequence[SearchHit]], weights: Sequence[float], constant: int) -> list[SearchHit]:
@@ -125,12 +136,12 @@ def fuse(rankings: Sequence[Sequence[SearchHit]], weights: Sequence[float], cons
     return [SearchHit(passages[one], score) for one, score in sorted(scores.items(), key=lambda item: -item[1])]
 
 
-def _read(path: Path, numbers: Sequence[int]) -> Mapping[int, Passage]:
-    places = ", ".join("?" * len(numbers))
+def _read(path: Path, ids: Sequence[str]) -> Mapping[str, Passage]:
+    places = ", ".join("?" * len(ids))
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30.0)) as connection:
         rows = connection.execute(
-            "SELECT number, id, document_id, title, heading, text, anchor FROM passages "  # noqa: S608 - only `?` is put in
-            f"WHERE number IN ({places})",
-            list(numbers),
+            "SELECT id, document_id, title, heading, text, anchor FROM passages "  # noqa: S608 - only `?` is put in
+            f"WHERE id IN ({places})",
+            list(ids),
         ).fetchall()
-    return {number: passage_of(columns) for number, *columns in rows}
+    return {columns[0]: passage_of(columns) for columns in rows}
