@@ -127,6 +127,12 @@ def _convert(path: Path, node: yaml.Node, line: int, problems: list[Problem], de
     return Value(path, line, "mapping", members=merged | members)
 
 
+def path_from(folder: Path, text: str) -> Path:
+    """A path that a document names, or one that is not there for text that no file system takes as a path."""
+    usable = "\0" not in text and len(text.encode(errors="replace")) < 200
+    return folder / text if usable else folder / "(not a path)"
+
+
 def resolve_includes(value: Value, problems: list[Problem], seen: tuple[Path, ...] = ()) -> Value:
     """The value with every `$ref` replaced by the file it names, and the keys beside the `$ref` laid over it.
 
@@ -146,7 +152,7 @@ def _included(reference: Value, problems: list[Problem], seen: tuple[Path, ...])
             Problem("ref-remote", reference.file, reference.line, f"$ref names an address: {reference.text}")
         )
         return {}
-    path = (reference.file.parent / reference.text).resolve()
+    path = path_from(reference.file.parent, reference.text).resolve()
     if not path.is_file():
         problems.append(
             Problem("ref-missing", reference.file, reference.line, f"$ref names {reference.text}, which is not there")

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from repo_tools.doctor.dockerfile import Dockerfile, read_dockerfile
-from repo_tools.doctor.documents import Problem, Value, read_document, resolve_includes
+from repo_tools.doctor.documents import Problem, Value, path_from, read_document, resolve_includes
 from repo_tools.doctor.ignore_file import IgnoreFile, read_ignore_file
 from repo_tools.doctor.requirements import Requirements, read_requirements
 
@@ -99,11 +99,11 @@ class Agent:
 
     @cached_property
     def dockerfile_path(self) -> Path:
-        return Path(os.path.normpath(self.folder / (self.docker["path"].text or "Dockerfile")))
+        return Path(os.path.normpath(path_from(self.folder, self.docker["path"].text or "Dockerfile")))
 
     @cached_property
     def context(self) -> Path:
-        return Path(os.path.normpath(self.folder / (self.docker["context"].text or ".")))
+        return Path(os.path.normpath(path_from(self.folder, self.docker["context"].text or ".")))
 
     @cached_property
     def dockerfile(self) -> Dockerfile | None:
@@ -125,8 +125,8 @@ class Agent:
 
     @cached_property
     def sources(self) -> tuple[tuple[Path, str], ...]:
-        """The folder's Python files without its tests."""
-        return tuple(python_files(self.folder))
+        """The folder's Python files without its tests; none of a folder outside of the project."""
+        return tuple(python_files(self.folder)) if self.folder.is_relative_to(self.root) else ()
 
     @cached_property
     def is_python(self) -> bool:
@@ -195,7 +195,7 @@ def references(value: Value) -> Iterator[Value]:
 
 
 def _target(reference: Value) -> Path:
-    return (reference.file.parent / reference.text).resolve()
+    return path_from(reference.file.parent, reference.text).resolve()
 
 
 def read_project(root: Path) -> Project:
@@ -222,7 +222,7 @@ def read_project(root: Path) -> Project:
             includes = list(references(written.at("services", key)))
             if any((each.file, each.line) in dangling or _target(each) in broken for each in includes):
                 continue  # without its definition every rule would complain; the problem is reported
-            folder = Path(os.path.normpath(root / (service["project"].text or ".")))
+            folder = Path(os.path.normpath(path_from(root, service["project"].text or ".")))
             on_disk = _definition_on_disk(folder, problems)
             agents.append(Agent(root, key, service, written.at("services", key), folder, on_disk))
     if not agents and not problems:
@@ -284,8 +284,10 @@ def python_files(folder: Path) -> Iterator[tuple[Path, str]]:
         )
         for name in sorted(files):
             path = Path(place) / name
-            if not name.endswith(".py") or path.stat().st_size > _SOURCE_BYTES or count >= _SOURCE_FILES:
+            if not name.endswith(".py") or not path.is_file() or path.stat().st_size > _SOURCE_BYTES:
                 continue
+            if count == _SOURCE_FILES:
+                return
             count += 1
             yield path, path.read_text(encoding="utf-8", errors="replace")
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from repo_tools.doctor.documents import path_from
 from repo_tools.doctor.project import Agent, Project
 from repo_tools.doctor.rule import Finding, rule
 from repo_tools.doctor.rules.images import startup
@@ -64,7 +65,7 @@ def startup_target(project: Project) -> Iterator[Finding]:
         if words[1:2] == ["-m"] and len(words) > 2:
             if not _is_module(agent, words[2]):
                 yield Finding(local.file, local.line, f"{agent.key} has no module {words[2]}")
-        elif len(words) > 1 and words[1].endswith(".py") and not (agent.folder / words[1]).is_file():
+        elif len(words) > 1 and words[1].endswith(".py") and not path_from(agent.folder, words[1]).is_file():
             yield Finding(local.file, local.line, f"{agent.key} has no file {words[1]}")
 
 
@@ -72,7 +73,7 @@ def _is_module(agent: Agent, name: str) -> bool:
     """A module of the agent, or of a package that it installs (uvicorn), which is not looked into."""
     top = re.sub(r"[-.]", "_", name.split(".", maxsplit=1)[0]).lower()
     installed = {each.name.replace("-", "_") for each in (*agent.requirements.declared, *agent.requirements.locked)}
-    path = Path(*name.split("."))
+    path = path_from(Path(), name.replace(".", "/"))
     places = [base / path for base in (agent.folder, agent.folder / "src")]
     return top in installed or any(
         (place / "__main__.py").is_file() or place.with_suffix(".py").is_file() for place in places
@@ -121,7 +122,7 @@ def code_entry_point(project: Project) -> Iterator[Finding]:
     for agent in project.agents:
         entry = agent.code.first("entryPoint", "entry_point")
         python = agent.folder.is_dir() and agent.code["runtime"].text.startswith("python")
-        if python and (not entry.text or not (agent.folder / entry.text).is_file()):
+        if python and (not entry.text or not path_from(agent.folder, entry.text).is_file()):
             message = f"{agent.key} starts {entry.text!r}, which is no file of its folder"
             yield Finding(agent.code.file, entry.line, message)
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from repo_tools.doctor.documents import Value
+from repo_tools.doctor.documents import Value, path_from
 from repo_tools.doctor.project import AGENT_HOST, RESOURCE_HOSTS, Agent, Project
 from repo_tools.doctor.rule import Finding, rule
 
@@ -177,7 +177,11 @@ def infra_path(project: Project) -> Iterator[Finding]:
     infra = project.azure["infra"]
     for holder in (infra, *infra["layers"].elements):
         path = holder["path"]
-        if path.text and not (project.root / path.text).is_dir() and holder["provider"].text != "microsoft.foundry":
+        if (
+            path.text
+            and not path_from(project.root, path.text).is_dir()
+            and holder["provider"].text != "microsoft.foundry"
+        ):
             yield Finding(path.file, path.line, f"{path.text} is not a folder")
 
 

@@ -81,7 +81,8 @@ def placeholder_unresolved(project: Project) -> Iterator[Finding]:
     "placeholder-text", "error", "A value still says that it is to be filled in", fix="Write the value you mean.",
 )  # fmt: skip
 def placeholder_text(project: Project) -> Iterator[Finding]:
-    """Text such as <your-project> or CHANGEME is deployed as it stands and fails at the first request that uses it."""
+    """Text such as <your-project> or CHANGEME is deployed as it stands and fails at the first request that uses it; azd
+    looks for `{{…}}` only (Azure/azure-dev, azure.ai.agents, internal/cmd/parameters.go)."""
     for document in project.documents:
         for path, value in document.scalars():
             if path[-1] not in ("description", "displayName") and (found := _PLACEHOLDER.search(value.text)):

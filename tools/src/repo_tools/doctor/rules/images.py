@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from posixpath import normpath
 
 from repo_tools.doctor.dockerfile import Dockerfile, Instruction
-from repo_tools.doctor.documents import Value
+from repo_tools.doctor.documents import Value, path_from
 from repo_tools.doctor.project import Agent, Project
 from repo_tools.doctor.rule import Edit, Finding, rule
 from repo_tools.doctor.rules.documents import secret_in
@@ -104,8 +105,9 @@ def docker_copy(project: Project) -> Iterator[Finding]:
 
 def _exists(context: Path, source: str) -> bool:
     if any(letter in source for letter in "*?["):
-        return any(context.glob(source))
-    return (context / source).exists()
+        # `**` alone may stand in a pattern of pathlib; Docker takes it as `*`.
+        return any(context.glob(re.sub(r"\*{2,}", "*", source)))
+    return path_from(context, source).exists()
 
 
 def _copied(dockerfile: Dockerfile) -> Iterator[tuple[Instruction, str]]:
@@ -130,7 +132,7 @@ def docker_copy_ignored(project: Project) -> Iterator[Finding]:
     for agent, dockerfile in _images(project):
         for instruction, source in _copied(dockerfile):
             clean = normpath(source.lstrip("/"))
-            path = agent.context / clean
+            path = path_from(agent.context, clean)
             if agent.ignore_file and path.is_file() and agent.ignore_file.excludes(clean):
                 yield Finding(
                     dockerfile.file,
@@ -138,7 +140,7 @@ def docker_copy_ignored(project: Project) -> Iterator[Finding]:
                     f"{source} is excluded by {project.relative(agent.ignore_file.file)}",
                 )
             elif agent.ignore_file and clean != "." and path.is_dir():
-                files = [each for each in list(path.rglob("*"))[:2000] if each.is_file()]
+                files = [each for each in islice(path.rglob("*"), 2000) if each.is_file()]
                 left = (each.relative_to(agent.context).as_posix() for each in files)
                 if files and all(agent.ignore_file.excludes(each) for each in left):
                     yield Finding(
