@@ -21,6 +21,11 @@ _INSTEAD = re.compile(
     re.IGNORECASE,
 )
 _POINTERS = frozenset({"it", "that", "this", "they", "them", "those", "these", "there", "one", "ones", "then"})
+_SHORT = 3
+"""Content words of a question that may say too little by itself."""
+_MAY_POINT = _POINTERS.union(
+    "also again else he her him his instead its meanwhile otherwise same she their too".split()
+)
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,11 @@ class Conversation:
 
     @cached_property
     def turn_before(self) -> str:
-        """The user message before the last one; empty without one."""
-        return self.earlier_turns[0] if self.earlier_turns else ""
+        """The user message before the last one, where the last may point back to it; else empty."""
+        said = _MAY_POINT.intersection(words(self.user_text))
+        if len(content_words(self.user_text)) > _SHORT:
+            said -= {"it"}  # "What does it cost to rent a tent for a week?"
+        return self.earlier_turns[0] if self.earlier_turns and said else ""
 
     @cached_property
     def is_follow_up(self) -> bool:
@@ -74,7 +82,7 @@ class Conversation:
         count = len(words(self.user_text))
         if _OPENERS.match(self.user_text) and count <= 10:
             return True
-        return len(said) <= 3 and count <= 12 and (not said or bool(_POINTERS & set(words(self.user_text))))
+        return len(said) <= _SHORT and count <= 12 and (not said or bool(_POINTERS & set(words(self.user_text))))
 
     @cached_property
     def completion(self) -> list[str]:
