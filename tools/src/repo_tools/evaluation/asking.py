@@ -67,14 +67,18 @@ async def asking(module: str, state_root: Path, env: Mapping[str, str]) -> Async
     Raises:
         RuntimeError: the agent did not start. The text holds its output.
     """
-    own = {"AGENTSERVER_STATE_ROOT": str(state_root), "LOG_LEVEL": "warning", **env}
-    inherited = {name: value for name, value in os.environ.items() if name not in ("PORT", "BIND_ADDRESS")}
-    agent = AgentProcess(module, env=inherited | own, start_timeout=START_SECONDS)
+    agent = AgentProcess(module, env=agent_environment(state_root, env), start_timeout=START_SECONDS)
     async with (
         agent,
         AsyncOpenAI(base_url=agent.url, api_key="unused", max_retries=0, timeout=ANSWER_SECONDS) as client,
     ):
         yield client
+
+
+def agent_environment(state_root: Path, env: Mapping[str, str]) -> dict[str, str]:
+    """What a process of an agent gets: this process's environment, with a state and settings of its own."""
+    inherited = {name: value for name, value in os.environ.items() if name not in ("PORT", "BIND_ADDRESS")}
+    return inherited | {"AGENTSERVER_STATE_ROOT": str(state_root), "LOG_LEVEL": "warning", **env}
 
 
 async def ask_all(

@@ -14,9 +14,10 @@ from repo_tools.evaluation.gates import read_thresholds, shortfalls
 from repo_tools.evaluation.questions import SPLITS
 from repo_tools.evaluation.rag_chat import rag_chat
 from repo_tools.evaluation.results import Evaluation, EvaluationError
+from repo_tools.evaluation.webhook_extractor import webhook_extractor
 from repo_tools.repository import ROOT
 
-EVALUATIONS: dict[str, Callable[[], Evaluation]] = {"rag-chat": rag_chat}
+EVALUATIONS: dict[str, Callable[[], Evaluation]] = {"rag-chat": rag_chat, "webhook-extractor": webhook_extractor}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -28,6 +29,9 @@ def run(options: argparse.Namespace) -> int:
         print(
             f"evaluate: there is no evaluation of {options.agent}. There are: {', '.join(EVALUATIONS)}", file=sys.stderr
         )
+        return 2
+    if options.question and not options.agent and len(EVALUATIONS) > 1:
+        print(f"evaluate: name the agent that --question is for: {', '.join(EVALUATIONS)}", file=sys.stderr)
         return 2
     if options.at_once < 1:
         print("evaluate: --at-once must be 1 or more", file=sys.stderr)

@@ -139,6 +139,9 @@ class Ready(BaseModel):
                 continue
             parent, name = _place(payload, pointer, self.delivery.id, new=True)
             parent[name] = expanded(value)
+        if self.shape.source in ("stripe", "cloudevents"):
+            # The id of the event is its sender's delivery id, and a second use of one would be a conflict.
+            payload["id"] = self.delivery.id
         return payload
 
     @cached_property

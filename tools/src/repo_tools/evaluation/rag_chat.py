@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import json
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -29,7 +28,7 @@ from repo_tools.evaluation import metrics
 from repo_tools.evaluation.asking import Answer, Citation, Progress, ask_all, asking
 from repo_tools.evaluation.questions import Question, read_passages, read_questions
 from repo_tools.evaluation.refusals import RIGHT, refusal_precision, refusal_recall, refusal_values
-from repo_tools.evaluation.results import Evaluation, EvaluationError, Figure, Judged, Run
+from repo_tools.evaluation.results import Evaluation, EvaluationError, Figure, Judged, Run, commit_of_tree
 from repo_tools.repository import ROOT
 
 FOLDER = ROOT / "agents" / "rag-chat" / "evaluation"
@@ -114,7 +113,7 @@ class RagChatJudge:
             agent="rag-chat",
             started=started,
             seconds=time.monotonic() - start,
-            commit=await asyncio.to_thread(_commit),
+            commit=await asyncio.to_thread(commit_of_tree),
             setup={
                 "model": ", ".join(sorted(models)) or settings.model,
                 "retriever": retriever,
@@ -322,15 +321,6 @@ def _merged(handbook: Path, injected: Path, target: Path) -> Path:
             raise EvaluationError(f"{file} has the name of a document of the handbook; rename it")
         shutil.copy(file, target)
     return target
-
-
-def _commit() -> str:
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S607
-        return done.stdout.strip()
-
-    commit = git("rev-parse", "--short=12", "HEAD")
-    return f"{commit or 'unknown'}{'+changes' if git('status', '--porcelain') else ''}"
 
 
 FIGURES: dict[str, Figure] = {

@@ -1,5 +1,6 @@
 """What an evaluation finds: one `Judged` for each question, and the `Run` of them all, which is stored as JSON."""
 
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
+
+from repo_tools.repository import ROOT
 
 
 class Judged(BaseModel):
@@ -85,3 +88,14 @@ class Evaluation:
 
 class EvaluationError(Exception):
     """The evaluation cannot be done. The text says what to do."""
+
+
+def commit_of_tree() -> str:
+    """The commit of the working tree, with `+changes` where it has some."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S607
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "--short=12", "HEAD")
+    return f"{commit or 'unknown'}{'+changes' if git('status', '--porcelain') else ''}"
