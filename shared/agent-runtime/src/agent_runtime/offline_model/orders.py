@@ -1,6 +1,7 @@
 """Text that tries to steer whoever reads it: it is never quoted, and never followed."""
 
 import re
+from functools import lru_cache
 
 from agent_runtime.english.sentences import split_sentences
 
@@ -35,6 +36,7 @@ def without_orders(text: str) -> str:
     )
 
 
+@lru_cache(maxsize=4096)
 def is_order_to_assistant(sentence: str) -> bool:
     """Whether a sentence tries to steer whoever reads it instead of saying something."""
     return bool(_ORDER_TO_ASSISTANT.search(sentence))
