@@ -5,6 +5,7 @@ of the same name when the text holds JSON or `key: value` lines. What the text d
 emptiest value that the schema allows.
 """
 
+import html
 import json
 import math
 import re
@@ -43,6 +44,15 @@ _REQUEST = re.compile(
     r"|i(?:'m| am) asking|let me know|asking (?:for|to)|hoping)\b",
     re.IGNORECASE,
 )
+_CODED = re.compile(r"\bBCP\b|\bISO\b|\bcode\b", re.IGNORECASE)
+_PARAGRAPH = re.compile(r"\n[ \t]*\n")
+_MARKUP = re.compile(r"</(?:p|div|body|html|table|td|span|a|b|blockquote|script|style)>|<br\b|<!--", re.IGNORECASE)
+_UNSEEN = re.compile(r"<!--.*?-->|<(script|style)\b.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
+_BREAK = re.compile(r"<br\b[^>]*>|</(?:p|div|tr|table|blockquote|li)>", re.IGNORECASE)
+_TAG = re.compile(
+    r"</?(?:p|div|body|html|head|table|tbody|tr|td|th|span|a|b|i|u|em|strong|img|ul|ol|li|font|h[1-6]|blockquote)\b[^>]*>",
+    re.IGNORECASE,
+)
 _MAX_TEXT = 20_000
 _MAX_DEPTH = 12
 _MAX_FIELDS = 5_000
@@ -77,6 +87,8 @@ class Filler:
     known: dict[str, Any] = field(default_factory=dict)
     prose: bool = True
     """Whether sentences of the text may fill fields such as a summary or a reason."""
+    _optional: bool = False
+    """Whether the field that is being filled may be null."""
     _depth: int = 0
     _count: int = 0
 
@@ -102,6 +114,7 @@ class Filler:
                     return Found(fitted, told=True)
         best: Found | None = None
         for option in options:
+            self._optional = nullable
             found = self._find(option, name, known)
             if found is not None and found.told and keeps_to(found.value, schema, self.root):
                 # Of object variants the one with the most told is meant.
@@ -186,7 +199,11 @@ class Filler:
             return [best] if best else []
         named = {stem(word) for word in words(name)}
         if "languag" in named:
-            return ["en"] if schema.get("maxLength", 9) < 7 or "pattern" in schema else ["English", "en"]
+            code = values.language(self.text)
+            if code is None:
+                return []
+            coded = schema.get("maxLength", 9) < 7 or "pattern" in schema or _CODED.search(description)
+            return [code] if coded else [values.LANGUAGE_NAMES[code], code]
         if isinstance(schema.get("pattern"), str) and (found := find_by_pattern(schema["pattern"], self.text)):
             return found
         shape = str(schema.get("format", ""))
@@ -201,8 +218,9 @@ class Filler:
         if shape in by_shape:
             return list(by_shape[shape](self.text))
         if named & _MONEY_NAMES and "currency" not in name.lower():
-            money = values.amounts(self.text)
-            return [money[0].figure] if money else []
+            money = self._meant_amounts()
+            with_currency = "pattern" not in schema and "currency" in description.lower()
+            return [f"{one.figure} {one.currency}" if with_currency else one.figure for one in money[:1]]
         if "currenc" in "".join(named):
             return [one.currency for one in values.amounts(self.text)]
         if "email" in named or {"mail", "address"} <= set(words(name)):
@@ -216,7 +234,7 @@ class Filler:
         if "pattern" in schema:
             return [self._clip(one, schema) for one in self._text_for(named, schema)] if named & _TEXT_NAMES else []
         if set(words(name)) & _IDENTIFIER_NAMES:
-            return self._identifiers(name, f"{description} {json.dumps(schema.get('examples', []))}")
+            return self._meant(self._identifiers(name, f"{description} {json.dumps(schema.get('examples', []))}"))
         if words(name)[-1:] == ["name"] or "person" in named:
             bearer = values.person(self.text)
             return [bearer] if bearer else []
@@ -259,6 +277,25 @@ class Filler:
             if any(has_stem(kind, before) for kind in kinds):
                 near.append(one[1])
         return near
+
+    def _meant(self, found: list[str]) -> list[str]:
+        """Of several values first the one that a request names; none where that is open and null will do."""
+        distinct = list(dict.fromkeys(found))
+        if len(distinct) < 2:
+            return distinct
+        asked = "\n".join(one for one in split_sentences(self.text) if _REQUEST.search(one))
+        named = [one for one in distinct if re.search(rf"(?<![\w-]){re.escape(one)}(?![\w-])", asked, re.IGNORECASE)]
+        if len(named) == 1 or not self._optional:
+            return [*named, *(one for one in distinct if one not in named)]
+        return []
+
+    def _meant_amounts(self) -> list[values.Amount]:
+        """The sum that is meant: the one of a request, if there are several; none where null will do and it is open."""
+        every = values.amounts(self.text)
+        if len({(one.figure, one.currency) for one in every}) < 2 or not self._optional:
+            return every
+        asked = [one for part in split_sentences(self.text) if _REQUEST.search(part) for one in values.amounts(part)]
+        return asked if len({(one.figure, one.currency) for one in asked}) == 1 else []
 
     def _find_number(self, schema: Schema, name: str, kind: str) -> float | int | None:
         named = {stem(word) for word in words(name)}
@@ -448,8 +485,28 @@ def read_known(text: str) -> dict[str, Any]:
     return {one["name"].strip(): one["value"].strip() for one in _LINE.finditer(text)}
 
 
+def _said(text: str) -> str:
+    """What a text says itself: markup, quoted lines and orders to its reader left out, unless nothing else is there."""
+    if _MARKUP.search(text):
+        text = html.unescape(_TAG.sub(" ", _BREAK.sub("\n", _UNSEEN.sub(" ", text))))
+    own = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith(">"))
+    said = "\n\n".join(filter(str.strip, map(_before_orders, _PARAGRAPH.split(own if own.strip() else text))))
+    return said or text
+
+
+def _before_orders(paragraph: str) -> str:
+    """A paragraph up to the first sentence that tries to steer its reader: what follows there belongs to the order."""
+    for line in paragraph.splitlines():
+        for sentence in split_sentences(line):
+            if is_order_to_assistant(sentence):
+                at = paragraph.find(sentence)
+                return paragraph[:at].rstrip() if at >= 0 else ""
+    return paragraph
+
+
 def fill_schema(schema: Schema, text: str) -> Any:
     """The value for an output schema, from one text."""
+    text = _said(text)
     known = read_known(text)
     filler = Filler(schema, text, known)
     return filler.fill(schema).value

@@ -32,20 +32,27 @@ _CURRENCY_WORDS = {
 }  # fmt: skip
 _CODES = "EUR|GBP|USD|CHF|JPY|SEK|NOK|DKK|PLN|CZK|CAD|AUD|NZD"
 # Bounded, so that a long run of digits is not tried again from each of its places.
-_FIGURE = r"(?<!\d)(?:\d{1,3}(?:[, ]\d{3}){1,4}(?:\.\d{1,2})?|\d{1,12}(?:[.,]\d{1,2})?)"
+_GROUPED = r"\d{1,3}(?:[,.'\u2019 \u00a0\u202f]\d{3}){1,4}(?:[.,]\d{1,2})?(?!\d)"
+_FIGURE = rf"(?<!\d)(?:{_GROUPED}|\d{{1,12}}(?:[.,](?:\d{{1,2}}|[-\u2013]))?)"
 _AMOUNT = re.compile(
-    rf"(?P<sign>[€£$¥]) ?(?P<a>{_FIGURE})|(?P<b>{_FIGURE}) ?(?P<sign2>[€£$¥])"
-    rf"|(?P<c>{_FIGURE}) ?(?P<code>{_CODES})\b|\b(?P<code2>{_CODES}) ?(?P<d>{_FIGURE})"
+    rf"(?P<sign>[€£$¥])[ \u00a0\u202f]?(?P<a>{_FIGURE})|(?P<b>{_FIGURE})[ \u00a0\u202f]?(?P<sign2>[€£$¥])"
+    rf"|(?P<c>{_FIGURE})[ \u00a0\u202f]?(?P<code>{_CODES})\b|\b(?P<code2>{_CODES})[ \u00a0\u202f]?(?P<d>{_FIGURE})"
     rf"|(?P<e>{_FIGURE}) (?P<word>{'|'.join(_CURRENCY_WORDS)})\b",
 )
 _NUMBER = re.compile(r"(?<![\w.,-])-?\d{1,15}(?:[.,]\d{1,9})?(?![\w-]|[.,]\d)")
 _NUMBER_WORDS = {
     word: at for at, word in enumerate(listed("zero one two three four five six seven eight nine ten eleven twelve"))
 }
+_NAME = r"[A-ZÀ-ÖØ-ÞĀĆČĎĘŁŃŘŚŠŹŻŽ][\w'’-]+(?:[ ][A-ZÀ-ÖØ-ÞĀĆČĎĘŁŃŘŚŠŹŻŽ][\w'’-]*\.?){0,3}"  # noqa: RUF001
+_SIGN_OFF = (
+    r"regards|sincerely|thanks|thank you|cheers|wishes|yours|grüße|grüßen|gruß|cordialement|merci|hilsen|hälsningar"
+    r"|saludos|gracias|saluti|grazie|groeten|groet|pozdrawiam|pozdrowienia"
+)
 _PERSON = re.compile(
-    r"(?:\b(?:my name is|i am called|name:|this is)\s+"
-    r"|\b(?:regards|sincerely|thanks|thank you|cheers|wishes|yours),?\s*\n+\s*)"
-    r"(?P<name>[A-Z][\w'’-]+(?:[ ][A-Z][\w'’-]+){0,3})",  # noqa: RUF001
+    rf"\b(?:[Mm]y name is|[Ii] am called|[Nn]ame:|this is)\s+(?P<told>{_NAME})"
+    # The line below a sign-off, if a name is all that it holds.
+    rf"|\b(?i:{_SIGN_OFF})[,!.]?[ \t]*\n\s*(?P<signed>{_NAME})[^\w\n]*$",
+    re.MULTILINE,
 )
 _NEGATION = re.compile(
     r"\b(?:not|no|never|without|cannot|can't|don't|doesn't|didn't|isn't|wasn't|won't|hasn't|haven't)\b", re.I
@@ -73,11 +80,12 @@ def amounts(text: str) -> list[Amount]:
 
 
 def plain_figure(figure: str) -> str:
-    """A figure as decimal text: thousands unmarked, a point before the decimals."""
-    figure = figure.replace(" ", "")
-    if re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?", figure):
-        return figure.replace(",", "")
-    return figure.replace(",", ".")
+    """A figure as decimal text: thousands unmarked, a point before the decimals, whether 1,299.00 or 1.299,00."""
+    figure = re.sub(r"[ '\u2019\u00a0\u202f]", "", figure)
+    figure = re.sub(r"[.,][-\u2013]$", "", figure)
+    cents = re.fullmatch(r"(.*)[.,](\d{1,2})", figure)
+    whole, rest = (cents[1], f".{cents[2]}") if cents else (figure, "")
+    return re.sub(r"[.,]", "", whole) + rest
 
 
 def numbers(text: str) -> list[tuple[str, int]]:
@@ -135,7 +143,7 @@ def date_times(text: str) -> list[str]:
 def person(text: str) -> str | None:
     """A name that its bearer gives or signs with."""
     found = _PERSON.search(text)
-    return found["name"] if found else None
+    return (found["told"] or found["signed"]) if found else None
 
 
 def is_negated(sentence: str) -> bool:
@@ -175,3 +183,50 @@ def _explanation(value: str, values: Sequence[str], description: str) -> str:
     ends = [one.start() for other in values if (one := re.search(rf"(?<![\w-]){re.escape(other)}(?![\w-])", rest))]
     stop = re.search(r"[;.)\n]", rest)
     return rest[: min([*ends, stop.start() if stop else len(rest)])]
+
+
+# Words that carry a sentence in one language and are rare in the others: articles, pronouns, auxiliaries.
+_FUNCTION_WORDS = {
+    code: frozenset(listed(every))
+    for code, every in {
+        "en": "the and is my i have a to of for it was with this that please you your not are be on from they would",
+        "de": "der die das und ist ich mein meine nicht ein eine bitte mit von zu auf den dem wir sie aus noch habe",
+        "fr": "le la les et est je mon ma ne pas un une vous de du des que pour dans mes avec nous sur votre depuis",
+        "nb": "og jeg er det på ikke en et min mitt til av har vil den som vi fra med å hei etter",
+        "sv": "och jag är det på inte en ett min mitt mina till av har vill den som vi från med att ni kan alla",
+        "da": "og jeg er det på ikke en et min mit til af har vil den som vi fra med at hej efter",
+        "es": "el la los las y es mi no un una por que de del se me han con para su en yo quiero está",
+        "it": "il lo la gli le e è mio mia non un una per che di del della si mi ho con sono vorrei più da",
+        "nl": "de het een en is ik mijn niet van u wij zijn met voor op aan er dat graag wil heb over",
+        "pl": "i jest nie w na się z do że mój moja to jak czy od po dla jestem mam proszę nadal przed",
+        "pt": "o os as e é meu minha não um uma por que de do da se com para eu quero está foi em",
+    }.items()
+}
+_SCRIPTS = {
+    "ja": re.compile("[\u3040-\u30ff]"), "ko": re.compile("[\uac00-\ud7af]"), "zh": re.compile("[\u4e00-\u9fff]"),
+    "he": re.compile("[\u0590-\u05ff]"), "ar": re.compile("[\u0600-\u06ff]"), "el": re.compile("[\u0370-\u03ff]"),
+    "ru": re.compile("[\u0400-\u04ff]"), "th": re.compile("[\u0e00-\u0e7f]"),
+}  # fmt: skip
+LANGUAGE_NAMES = {
+    "en": "English", "de": "German", "fr": "French", "nb": "Norwegian", "sv": "Swedish", "da": "Danish",
+    "es": "Spanish", "it": "Italian", "nl": "Dutch", "pl": "Polish", "pt": "Portuguese", "ja": "Japanese",
+    "ko": "Korean", "zh": "Chinese", "he": "Hebrew", "ar": "Arabic", "el": "Greek", "ru": "Russian", "th": "Thai",
+}  # fmt: skip
+
+
+def language(text: str) -> str | None:
+    """The BCP 47 code of the language that most of a text is in, by its script and function words; None without words.
+
+    A text in Latin letters without any function word is taken to be English.
+    """
+    bare = URL.sub(" ", EMAIL.sub(" ", text))
+    letters = sum(map(str.isalpha, bare))
+    if not letters:
+        return None
+    for code, script in _SCRIPTS.items():
+        # Japanese is told by its kana, of which a sentence has some between its Chinese characters.
+        if len(script.findall(bare)) * (5 if code == "ja" else 2) > letters:
+            return code
+    spoken = re.findall(r"[^\W\d_]+", bare.lower())
+    scores = {code: sum(word in known for word in spoken) for code, known in _FUNCTION_WORDS.items()}
+    return max(scores, key=lambda code: (scores[code], code == "en"))
