@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from repo_tools.__main__ import main
-from repo_tools.doctor import page
+from repo_tools.doctor import cloud, page
 from repo_tools.doctor.rule import load_rules
 from repo_tools.repository import ROOT
 
@@ -178,14 +178,14 @@ def test_the_page_of_the_rules_is_the_one_in_the_documentation(capsys: pytest.Ca
 
 def test_the_list_names_every_rule(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--list"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(load_rules())
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [*load_rules(), *cloud.CHECKS]
 
 
 def test_every_rule_gives_a_reason_with_a_source_and_a_fix() -> None:
     source = re.compile(
-        r"Azure/azure-dev|Learn|#\d{4}|PyPI|azure-ai-|azure\.ai\.agents|https://|Docker|pip\b|YAML|packaging|azd writes"
+        r"Azure/azure-dev|Learn|#\d{4}|PyPI|azure-ai-|azure\.ai\.agents|https://|Docker|pip\b|YAML|packaging|azd writes|REST, Microsoft"
     )
-    for rule in load_rules().values():
+    for rule in (*load_rules().values(), *(check for check, _ in cloud.CHECKS.values())):
         assert source.search(rule.why), f"{rule.id}: {rule.why}"
         assert rule.fix.endswith((".", "`")), rule.id
         assert rule.title, rule.id

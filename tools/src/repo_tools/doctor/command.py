@@ -7,9 +7,13 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from repo_tools.doctor.project import NotAProject, Project, read_project
 from repo_tools.doctor.rule import Edit, Finding, Rule, load_rules
+
+if TYPE_CHECKING:
+    from repo_tools.doctor import cloud
 
 ALLOW = re.compile(r"#\s*doctor:\s*allow\s+([\w-]+)\s+\S")
 """`# doctor: allow <rule> <reason>` on the line, or alone on the line above, takes a finding away."""
@@ -41,27 +45,34 @@ def add_arguments(parser: argparse.ArgumentParser, root: Path) -> None:
     )
     parser.add_argument("--list", action="store_true", help="show the rules")
     parser.add_argument("--table", action="store_true", help="print the page docs/doctor.md")
+    parser.add_argument("--cloud", action="store_true", help="ask Azure too; needs `azd auth login` or `az login`")
 
 
-def run(options: argparse.Namespace) -> int:
-    """0: nothing that fails; 1: errors (with --strict warnings too); 2: not a project, or the command cannot run."""
+def run(options: argparse.Namespace, *, credential: "cloud.Credential | None" = None, transport: Any = None) -> int:
+    """0: nothing that fails; 1: errors (with --strict warnings too); 2: not a project, or the command cannot run.
+
+    `credential` and `transport` replace the sign-in and the network of --cloud, for tests.
+    """
+    from repo_tools.doctor import cloud  # noqa: PLC0415 - the other verbs do without its HTTP client
+
     try:
         rules = load_rules(tuple(options.rules))
     except (OSError, ImportError, SyntaxError, ValueError) as error:
         return _refuse(f"the rules cannot be loaded: {error}")
-    unknown = [name for name in options.rule if name not in rules]
+    unknown = [name for name in options.rule if name not in {*rules, *(cloud.CHECKS if options.cloud else ())}]
     if unknown:
-        return _refuse(f"no rule is called {unknown[0]}; --list shows them")
+        return _refuse(f"no rule is called {unknown[0]}; --list shows them, and those of the cloud want --cloud")
     if options.table:
         from repo_tools.doctor import page  # noqa: PLC0415
 
-        print(page.page(rules.values()), end="")
+        print(page.page(rules.values(), [rule for rule, _ in cloud.CHECKS.values()]), end="")
         return 0
     if options.list:
-        for rule in rules.values():
+        for rule in (*rules.values(), *(each for each, _ in cloud.CHECKS.values())):
             print(f"{rule.id:24} {rule.severity:8} {rule.title}")
         return 0
-    chosen = [rules[name] for name in dict.fromkeys(options.rule)] or list(rules.values())
+    chosen = [rule for name, rule in rules.items() if not options.rule or name in options.rule]
+    azure = None
     try:
         project = read_project(options.path)
         reports = examine(project, chosen)
@@ -70,9 +81,15 @@ def run(options: argparse.Namespace) -> int:
             fixed = apply_edits(report.finding.edit for report in reports if report.finding.edit)
             project = read_project(options.path)
             reports = examine(project, chosen)
-    except NotAProject as error:
+        if options.cloud:
+            azure = cloud.Azure(cloud.environment(project.root), credential or cloud.sign_in(), transport)
+            with azure.client:
+                reports += [Report(rule, finding) for rule, finding in cloud.ask(project, azure, options.rule)]
+    except (NotAProject, cloud.CannotAsk) as error:
         return _refuse(str(error))
-    _print(project, chosen, reports, fixed, as_json=options.json)
+    _print(project, chosen, reports, fixed, azure, as_json=options.json)
+    if azure and azure.not_checked and not azure.answers:
+        return _refuse("Azure was not reached; the lines above say why")
     failing = [report for report in reports if options.strict or report.rule.severity == "error"]
     return 1 if failing else 0
 
@@ -135,7 +152,15 @@ def apply_edits(edits: Iterable[Edit]) -> int:
     return count
 
 
-def _print(project: Project, rules: list[Rule], reports: list[Report], fixed: int, *, as_json: bool) -> None:
+def _print(
+    project: Project,
+    rules: list[Rule],
+    reports: list[Report],
+    fixed: int,
+    azure: "cloud.Azure | None",
+    *,
+    as_json: bool,
+) -> None:
     errors = sum(report.rule.severity == "error" for report in reports)
     warnings = len(reports) - errors
     if as_json:
@@ -159,12 +184,17 @@ def _print(project: Project, rules: list[Rule], reports: list[Report], fixed: in
             "warnings": warnings,
             "fixed": fixed,
         }
-        print(json.dumps({"path": str(project.root), **counts, "findings": findings}, indent=2))
+        asked = {"deployed": azure.deployed, "not_checked": azure.not_checked} if azure else {}
+        print(json.dumps({"path": str(project.root), **counts, **asked, "findings": findings}, indent=2))
         return
     for each in reports:
         place = f"{project.relative(each.finding.file)}:{each.finding.line}"
         print(f"{place}: {each.rule.severity} [{each.rule.id}] {each.finding.message}")
         print(f"    why: {each.rule.why}\n    fix: {each.fix}" + (" (--fix does it)" if each.finding.edit else ""))
+    for deployed in azure.deployed if azure else ():
+        print(f"deployed: {deployed}")
+    for missing in azure.not_checked if azure else ():
+        print(f"not checked: {missing}")
     repaired = f", {fixed} lines repaired" if fixed else ""
     print(f"doctor: {len(project.agents)} agents, {len(rules)} rules, {errors} errors, {warnings} warnings{repaired}")
 

@@ -50,6 +50,8 @@ _CLOUD = """\
 
 `make doctor ARGS="--cloud"` also asks Azure; it reads and changes nothing. It needs `azd auth login` or `az login`,
 and the values that `azd provision` leaves in the azd environment (or in the environment of the shell).
+Without them it says what it needs and ends with 2; a check that cannot be made is listed as such, never passed. Tested
+against a local server that checks each request; **not verified against Azure**.
 
 """
 _TABLE = """\
@@ -60,27 +62,18 @@ _TABLE = """\
 """
 
 
-def page(rules: Iterable[Rule], cloud: Iterable[tuple[str, str]] = ()) -> str:
+def page(rules: Iterable[Rule], cloud: Iterable[Rule]) -> str:
     themes: dict[str, list[Rule]] = {}
     for rule in rules:
         themes.setdefault(rule.theme, []).append(rule)
-    parts = [_INTRODUCTION]
-    checks = list(cloud)
-    if checks:
-        parts.append(
-            _CLOUD
-            + "| check | what is asked |\n|---|---|\n"
-            + "".join(f"| `{name}` | {what} |\n" for name, what in checks)
-        )
-    parts.append(_TABLE)
-    for theme, members in themes.items():
-        lines = [
-            f"### {theme.replace('_', ' ').capitalize()}\n",
-            "| rule | | finding | why | fix |",
-            "|---|---|---|---|---|",
-        ]
-        for each in members:
-            cells = (f"`{each.id}`", each.severity, each.title, each.why, each.fix)
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-        parts.append("\n".join(lines) + "\n")
+    parts = [_INTRODUCTION, _CLOUD + _table(cloud), _TABLE]
+    parts += [f"### {theme.capitalize()}\n\n{_table(members)}" for theme, members in themes.items()]
     return "\n".join(parts)
+
+
+def _table(rules: Iterable[Rule]) -> str:
+    lines = ["| rule | | finding | why | fix |", "|---|---|---|---|---|"]
+    for each in rules:
+        cells = (f"`{each.id}`", each.severity, each.title, each.why, each.fix)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"

@@ -49,7 +49,7 @@ class Rule:
     """error: a deployment fails, or the agent does; warning: it works worse than its author thinks"""
     title: str
     fix: str
-    check: Check
+    check: Callable[..., Iterator[Finding]]
     theme: str
 
     @property
