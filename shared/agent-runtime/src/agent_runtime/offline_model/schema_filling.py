@@ -486,18 +486,18 @@ def read_known(text: str) -> dict[str, Any]:
 
 
 def _said(text: str) -> str:
-    """What a text says itself: markup, quoted lines and orders to its reader left out, unless nothing else is there."""
+    """What a text says itself: without markup, orders to its reader, and quoted lines unless it has no others."""
     if _MARKUP.search(text):
         text = html.unescape(_TAG.sub(" ", _BREAK.sub("\n", _UNSEEN.sub(" ", text))))
     own = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith(">"))
-    said = "\n\n".join(filter(str.strip, map(_before_orders, _PARAGRAPH.split(own if own.strip() else text))))
-    return said or text
+    return "\n\n".join(filter(str.strip, map(_before_orders, _PARAGRAPH.split(own if own.strip() else text))))
 
 
 def _before_orders(paragraph: str) -> str:
     """A paragraph up to the first sentence that tries to steer its reader: what follows there belongs to the order."""
     for line in paragraph.splitlines():
-        for sentence in split_sentences(line):
+        # A mark such as <system> begins something of its own.
+        for sentence in (one for piece in re.split(r"(?=<)", line) for one in split_sentences(piece)):
             if is_order_to_assistant(sentence):
                 at = paragraph.find(sentence)
                 return paragraph[:at].rstrip() if at >= 0 else ""
