@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from repo_tools.evaluation import metrics
 from repo_tools.evaluation.comparison import compare, differences, randomization_test, read_run
-from repo_tools.evaluation.gates import read_thresholds, shortfalls
+from repo_tools.evaluation.gates import below_target, read_thresholds, shortfalls
 from repo_tools.evaluation.report import misses, number, summary, table, write
 from repo_tools.evaluation.results import Evaluation, EvaluationError, Judged, Run
 
@@ -109,6 +109,19 @@ def test_a_threshold_is_held_or_named_with_the_figure(tmp_path: Path) -> None:
     assert "at most 0" in line
 
 
+def test_a_figure_between_its_threshold_and_its_target_passes_and_is_named(tmp_path: Path) -> None:
+    every = run([judged("a", 1.0), judged("b", 0.5)])
+
+    def named(text: str) -> list[str]:
+        (tmp_path / "thresholds.yaml").write_text(text)
+        wanted = read_thresholds(tmp_path / "thresholds.yaml")
+        assert shortfalls(every, evaluation(), wanted) == []
+        return below_target(every, evaluation(), wanted)
+
+    assert named("test: [{figure: x, at_least: 0.7, target: 0.9}]") == ["test: x is 0.75, the target is 0.9"]
+    assert named("test: [{figure: x, at_least: 0.7, target: 0.75}]") == []
+
+
 def test_a_figure_that_no_question_counts_for_falls_short(tmp_path: Path) -> None:
     (line,) = thresholds(tmp_path, "test: [{figure: x, at_least: 0, without: [hard, easy]}]")
     assert "no question counts for it" in line
@@ -124,6 +137,8 @@ def test_a_split_that_was_not_asked_has_no_threshold(tmp_path: Path) -> None:
         "test: [{figure: x}]",
         "test: [{figure: x, at_least: 1, at_most: 1}]",
         "test: [{figure: x, at_lest: 1}]",
+        "test: [{figure: x, at_least: 0.9, target: 0.8}]",
+        "test: [{figure: x, at_most: 1, target: 2}]",
         "- test",
     ],
 )

@@ -10,7 +10,7 @@ from dotenv import load_dotenv
 
 from repo_tools.evaluation import report
 from repo_tools.evaluation.comparison import compare, read_run
-from repo_tools.evaluation.gates import read_thresholds, shortfalls
+from repo_tools.evaluation.gates import below_target, read_thresholds, shortfalls
 from repo_tools.evaluation.questions import SPLITS
 from repo_tools.evaluation.rag_chat import rag_chat
 from repo_tools.evaluation.results import Evaluation, EvaluationError
@@ -62,4 +62,6 @@ def _evaluate(evaluation: Evaluation, options: argparse.Namespace) -> int:
     short = shortfalls(done, evaluation, thresholds)
     for line in short:
         print(f"falls short: {line}")
+    for line in below_target(done, evaluation, thresholds):
+        print(f"below its target: {line}")
     return 1 if short or any(one.error for one in done.judged) else 0

@@ -1,10 +1,11 @@
 """The thresholds that an agent must hold, read from `thresholds.yaml` of its evaluation.
 
 They are for a whole split and compared unrounded. Nothing in here lowers one: a figure that falls short is made better,
-or the threshold is changed in the file, where everybody sees it.
+or the threshold is changed in the file, where everybody sees it. A threshold may be below the `target` that the figure
+has not reached; the report says so each time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
@@ -19,6 +20,8 @@ class Threshold(BaseModel):
     figure: str
     at_least: float | None = None
     at_most: float | None = None
+    target: float | None = None
+    """What the figure shall reach, where that is more than it must hold today."""
     without: tuple[str, ...] = ()
     """Categories that do not count."""
 
@@ -26,6 +29,8 @@ class Threshold(BaseModel):
     def _one_limit(self) -> "Threshold":
         if (self.at_least is None) == (self.at_most is None):
             raise ValueError("give at_least or at_most")
+        if self.target is not None and (self.at_least is None or self.target <= self.at_least):
+            raise ValueError("a target is above at_least")
         return self
 
     def holds(self, value: float | None) -> bool:
@@ -60,17 +65,31 @@ def shortfalls(run: Run, evaluation: Evaluation, thresholds: Thresholds) -> list
     Raises:
         EvaluationError: a threshold is for a figure that there is not.
     """
-    lines = []
+    return [
+        f"{split}: {threshold}: {_found(value)}"
+        for split, threshold, value in _values(run, evaluation, thresholds)
+        if not threshold.holds(value)
+    ]
+
+
+def below_target(run: Run, evaluation: Evaluation, thresholds: Thresholds) -> list[str]:
+    """One line for each figure that holds its threshold and has not reached its target."""
+    return [
+        f"{split}: {threshold.figure} {_found(value)}, the target is {threshold.target:g}"
+        for split, threshold, value in _values(run, evaluation, thresholds)
+        if threshold.holds(value) and threshold.target is not None and (value or 0.0) < threshold.target
+    ]
+
+
+def _found(value: float | None) -> str:
+    return "no question counts for it" if value is None else f"is {value:.4f}".rstrip("0").rstrip(".")
+
+
+def _values(run: Run, evaluation: Evaluation, thresholds: Thresholds) -> Iterator[tuple[str, Threshold, float | None]]:
     for split, wanted in thresholds.items():
         judged = [one for one in run.judged if one.split == split]
-        if not judged:
-            continue
-        for threshold in wanted:
-            value = _value(threshold, judged, evaluation)
-            if not threshold.holds(value):
-                found = "no question counts for it" if value is None else f"is {value:.4f}".rstrip("0").rstrip(".")
-                lines.append(f"{split}: {threshold}: {found}")
-    return lines
+        for threshold in wanted if judged else ():
+            yield split, threshold, _value(threshold, judged, evaluation)
 
 
 def _value(threshold: Threshold, judged: Sequence[Judged], evaluation: Evaluation) -> float | None:
