@@ -62,18 +62,32 @@ def _nullable(description: str, values: list[str] | None = None) -> dict[str, An
     return schema | ({"enum": [*values, None]} if values else {})
 
 
+_CATEGORIES = (
+    "What the message is mainly about. return: sends an article back; refund: waits for money back; delivery: late, "
+    "delayed or not yet delivered; lost_parcel: the parcel is lost or never arrived; damaged_item: arrived damaged, "
+    "broken, torn or defective; warranty: guarantee claim; repair: something to be repaired; recall: a recalled "
+    "article; payment: charged, invoice or card; payment_dispute: chargeback by the bank; cancellation: cancels an "
+    "order; loyalty: points, membership; privacy: personal data, account deletion; product_question: asks about an "
+    "article before buying; complaint: about staff or service; other: none of these."
+)
+_ACTIONS = (
+    "What the customer asks for. replacement: a new one, exchange; return_label: a label for sending back; "
+    "tracking: where the parcel is; information: a question; callback: to be called, phone; data_export: a copy of "
+    "their data; data_deletion: delete their data; other: none of these."
+)
+
 # Written out, without $defs: more servers accept it, and strict mode wants every property required.
 EXTRACTION_SCHEMA: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
-        "category": _nullable("What the message is mainly about", [item.value for item in CaseCategory]),
-        "requested_action": _nullable("What the customer asks for", [item.value for item in RequestedAction]),
+        "category": _nullable(_CATEGORIES, [item.value for item in CaseCategory]),
+        "requested_action": _nullable(_ACTIONS, [item.value for item in RequestedAction]),
         "summary": _nullable("The problem in one or two sentences"),
         "language": _nullable("BCP 47 code of the message's language"),
         "customer_name": _nullable("The customer's own name, as signed"),
         "order_id": _nullable("The order's id, such as NP-10001"),
-        "amount": _nullable("The sum with its currency, such as 49.90 EUR"),
+        "amount": _nullable("The sum that is asked for or disputed, with its currency, such as 49.90 EUR"),
     },
 }
 EXTRACTION_SCHEMA["required"] = list(EXTRACTION_SCHEMA["properties"])

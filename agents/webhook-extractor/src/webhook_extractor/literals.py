@@ -14,8 +14,9 @@ _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,4
 _SIGNS = {"€": "EUR", "$": "USD", "£": "GBP", "us$": "USD", "ca$": "CAD", "c$": "CAD", "euro": "EUR", "euros": "EUR"}
 _CURRENCY = r"EUR|USD|GBP|NOK|SEK|CHF|CAD|euros?|US\$|CA\$|C\$|[€$£]"
 _NUMBER = r"\d{1,3}(?:[.,' \u00a0\u202f]\d{3}){1,2}(?:[.,]\d{2})?(?!\d)|\d{1,7}(?:[.,]\d{2})?(?![\d.,]?\d)"
+_SPACE = r"[\s\u00a0\u202f]?"  # French and Norwegian put a space there that does not break the line
 _MONEY = re.compile(
-    rf"(?<![\w.,])(?:(?P<c1>{_CURRENCY})\s?(?P<n1>{_NUMBER})|(?P<n2>{_NUMBER})\s?(?P<c2>{_CURRENCY})(?!\w))",
+    rf"(?<![\w.,])(?:(?P<c1>{_CURRENCY}){_SPACE}(?P<n1>{_NUMBER})|(?P<n2>{_NUMBER}){_SPACE}(?P<c2>{_CURRENCY})(?!\w))",
     re.IGNORECASE | re.ASCII,
 )
 
