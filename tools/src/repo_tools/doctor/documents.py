@@ -134,7 +134,8 @@ def path_from(folder: Path, text: str) -> Path:
 
 
 def resolve_includes(value: Value, problems: list[Problem], seen: tuple[Path, ...] = ()) -> Value:
-    """The value with every `$ref` replaced by the file it names, and the keys beside the `$ref` laid over it.
+    """The value with every `$ref` replaced by the file it names, and the keys beside the `$ref` laid over it. A `$ref`
+    that cannot be followed stays.
 
     Relative paths start at the file that holds the `$ref` (Azure/azure-dev, azure.ai.agents/schemas/FileRef.json).
     """
@@ -147,20 +148,21 @@ def resolve_includes(value: Value, problems: list[Problem], seen: tuple[Path, ..
 
 
 def _included(reference: Value, problems: list[Problem], seen: tuple[Path, ...]) -> dict[str, Value]:
+    unresolved = {"$ref": reference}
     if "://" in reference.text:
         problems.append(
             Problem("ref-remote", reference.file, reference.line, f"$ref names an address: {reference.text}")
         )
-        return {}
+        return unresolved
     path = path_from(reference.file.parent, reference.text).resolve()
     if not path.is_file():
         problems.append(
             Problem("ref-missing", reference.file, reference.line, f"$ref names {reference.text}, which is not there")
         )
-        return {}
+        return unresolved
     if path in seen or path == reference.file.resolve():
         problems.append(Problem("ref-missing", reference.file, reference.line, f"{reference.text} includes itself"))
-        return {}
+        return unresolved
     document, found = read_document(path)
     problems.extend(problem for problem in found if problem not in problems)
     return dict(resolve_includes(document, problems, (*seen, path)).members)

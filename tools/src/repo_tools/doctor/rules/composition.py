@@ -241,6 +241,8 @@ def deployment_shape(project: Project) -> Iterator[Finding]:
     )
     for _, service in project.services("azure.ai.project"):
         for deployment in service["deployments"].elements:
+            if deployment["$ref"]:
+                continue  # reported by ref-missing
             missing = [".".join(path) for path in needed if not deployment.at(*path).text]
             if missing:
                 yield Finding(deployment.file, deployment.line, f"the deployment has no {', '.join(missing)}")
@@ -259,7 +261,8 @@ def deployment_unknown(project: Project) -> Iterator[Finding]:
     existing project (`endpoint:`), whose deployments only the cloud knows."""
     services = project.services("azure.ai.project")
     made = {each["name"].text for _, service in services for each in service["deployments"].elements}
-    if not made or any(service["endpoint"] or "${" in "".join(made) for _, service in services):
+    # An include that cannot be followed may hold any name.
+    if not made or "" in made or any(service["endpoint"] or "${" in "".join(made) for _, service in services):
         return
     for agent in project.agents:
         for name, value in agent.environment:

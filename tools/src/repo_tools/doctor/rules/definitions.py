@@ -320,7 +320,7 @@ def legacy_resources(project: Project) -> Iterator[Finding]:
     (Azure/azure-dev, azure.ai.agents, internal/project/service_target_agent.go)."""
     for agent in project.agents:
         wanted = agent.definition["resources"]
-        if wanted.kind != "mapping" or not (wanted["cpu"] or wanted["memory"]):
+        if not agent.service or wanted.kind != "mapping" or not (wanted["cpu"] or wanted["memory"]):
             continue
         sent = agent.service.at("container", "resources")
         if not sent:
@@ -357,9 +357,6 @@ def manifest_differs(project: Project) -> Iterator[Finding]:
         told = template["protocols"]
         if told and sorted((each["protocol"].text, each["version"].text) for each in told.elements) != spoken:
             yield Finding(told.file, told.line, f"the protocols are not those of {agent.key}")
-        if template["name"] and "{{" not in template["name"].text and template["name"].text != agent.name.text:
-            yield Finding(
-                template.file,
-                template["name"].line,
-                f"the manifest's agent is {template['name'].text}, not {agent.name.text}",
-            )
+        name = template["name"]
+        if name and not re.search(r"\{\{|\$\{", name.text + agent.name.text) and name.text != agent.name.text:
+            yield Finding(name.file, name.line, f"the manifest's agent is {name.text}, not {agent.name.text}")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from repo_tools.doctor.documents import Value
 from repo_tools.doctor.project import Agent, Project, line_of
@@ -81,25 +82,43 @@ def _delete(agent: Agent, value: Value) -> Edit | None:
 
 
 @rule(
-    "env-old-endpoint",
-    "error",
-    "The old name of the project's endpoint is used",
+    "env-old-endpoint", "error", "The old name of the project's endpoint is read, and nobody sets it",
     fix="Read FOUNDRY_PROJECT_ENDPOINT, which the platform and `azd ai agent run` set.",
-)
+)  # fmt: skip
 def env_old_endpoint(project: Project) -> Iterator[Finding]:
-    """FOUNDRY_PROJECT_ENDPOINT replaced AZURE_AI_PROJECT_ENDPOINT in azure.ai.agents 0.1.33 (#8245); nobody sets the
-    old one in a container, and as an output of the infrastructure it misroutes routines (#9716)."""
+    """FOUNDRY_PROJECT_ENDPOINT replaced AZURE_AI_PROJECT_ENDPOINT in azure.ai.agents 0.1.33 (#8245): neither the
+    platform nor azd sets the old one, so it is missing in the container, or empty."""
+    made = any(_outputs_old_endpoint(path, text) for path, text in project.infrastructure)
     for agent, name, value in _variables(project):
-        if name == _OLD_ENDPOINT or "${" + _OLD_ENDPOINT in value.text:
-            yield Finding(value.file, value.line, f"{name} of {agent.key} uses {_OLD_ENDPOINT}")
+        if "${" + _OLD_ENDPOINT in value.text and agent.service and not made:
+            yield Finding(value.file, value.line, f"{name} of {agent.key} reads {_OLD_ENDPOINT}")
     for agent in project.agents:
+        if _OLD_ENDPOINT in {name for name, _ in agent.environment}:
+            continue
         for path, text in agent.sources:
             line = line_of(text, rf"[\"']{_OLD_ENDPOINT}[\"']")
             if line and "FOUNDRY_PROJECT_ENDPOINT" not in text:
                 yield Finding(path, line, f"{agent.key} reads {_OLD_ENDPOINT}")
+
+
+@rule(
+    "env-old-endpoint-name", "warning", "The old name of the project's endpoint is set",
+    fix="Use FOUNDRY_PROJECT_ENDPOINT, and do not declare it: the platform sets it.",
+)  # fmt: skip
+def env_old_endpoint_name(project: Project) -> Iterator[Finding]:
+    """AZURE_AI_PROJECT_ENDPOINT is a deprecated fallback of azd's tools (#8245); a stale one in the azd environment
+    misroutes routines (#9716)."""
+    for agent, name, value in _variables(project):
+        if name == _OLD_ENDPOINT:
+            yield Finding(value.file, value.line, f"{agent.key} is given {_OLD_ENDPOINT}")
     for path, text in project.infrastructure:
-        if line := line_of(text, rf"^\s*output\s+{_OLD_ENDPOINT}\b"):
+        if line := _outputs_old_endpoint(path, text):
             yield Finding(path, line, f"the infrastructure outputs {_OLD_ENDPOINT}", "Output FOUNDRY_PROJECT_ENDPOINT.")
+
+
+def _outputs_old_endpoint(path: Path, text: str) -> int | None:
+    """Outputs of the main template become variables of the azd environment; those of modules do not."""
+    return line_of(text, rf"^\s*output\s+{_OLD_ENDPOINT}\b") if path.name == "main.bicep" else None
 
 
 @rule(

@@ -21,7 +21,7 @@ _WASTE = {
     "node_modules/a/index.js": "node modules",
     "__pycache__/a.pyc": "bytecode",
 }
-_PATTERN = {".env": "**/.env*", ".azure/dev/.env": ".azure"}
+_PATTERN = {".env": "**/.env*", ".azure/dev/.env": "**/.azure"}
 _WASTE_PATTERN = {
     ".venv/bin/python": "**/.venv",
     "node_modules/a/index.js": "**/node_modules",
@@ -166,6 +166,10 @@ def image_latest(project: Project) -> Iterator[Finding]:
             tag = stage.image.rpartition("/")[2].partition(":")[2]
             if tag in ("", "latest"):
                 yield Finding(dockerfile.file, stage.line, f"{agent.key} builds on {stage.image}")
+        for each in dockerfile.instructions("COPY"):
+            source = each.flags.get("from", "")
+            if source.endswith(":latest"):
+                yield Finding(dockerfile.file, each.line, f"{agent.key} copies from {source}")
 
 
 @rule(
@@ -408,28 +412,34 @@ def _let_through(project: Project, samples: dict[str, str], patterns: dict[str, 
         ignore = agent.ignore_file
         if ignore is None:
             continue
-        folder = (
-            ""
-            if agent.folder == agent.context
-            else agent.folder.relative_to(agent.context).as_posix() + "/"
-            if agent.folder.is_relative_to(agent.context)
-            else ""
-        )
+        node = any((place / "package.json").is_file() for place in (agent.context, agent.folder))
+        folder = _below(agent.context, agent.folder)
         for sample, what in samples.items():
-            places = [sample] if sample.startswith(".azure") else [sample, folder + sample]
+            places = [sample] if folder in (None, "") else [sample, f"{folder}/{sample}"]
+            if sample.startswith("node_modules") and not node:
+                continue
+            if sample.startswith(".azure"):
+                # azd keeps its folder beside azure.yaml.
+                root = _below(agent.context, project.root) if project.azure else None
+                places = [] if root is None else [f"{root}/{sample}".lstrip("/")]
             if open_place := next((place for place in places if not ignore.excludes(place)), ""):
                 last = max((line for *_, line in ignore.rules), default=1)
+                pattern = patterns[sample]
                 yield Finding(
-                    ignore.file,
-                    last,
-                    f"{open_place} ({what}) is sent to the registry",
-                    f"Add the line {patterns[sample]}",
-                    Edit(ignore.file, 0, "", patterns[sample]),
-                )
+                    ignore.file, last, f"{open_place} ({what}) is sent to the registry", f"Add the line {pattern}",
+                    Edit(ignore.file, 0, "", pattern),
+                )  # fmt: skip
+
+
+def _below(context: Path, folder: Path) -> str | None:
+    """The folder's path in the context; None where it is outside."""
+    found = folder.relative_to(context).as_posix() if folder.is_relative_to(context) else None
+    return "" if found == "." else found
 
 
 def startup(agent: Agent) -> Value:
-    return agent.service["startupCommand"] if agent.service["startupCommand"] else agent.definition["startupCommand"]
+    places = (agent.service, agent.service["config"], agent.definition)
+    return next((each["startupCommand"] for each in places if each["startupCommand"]), Value(agent.folder, 1))
 
 
 @rule(
@@ -445,9 +455,14 @@ def startup_differs(project: Project) -> Iterator[Finding]:
         start, local = command(dockerfile), startup(agent)
         if start and local.text and start.exec_form and not dockerfile.final("ENTRYPOINT"):
             said, built = local.text.split(), start.exec_form
-            if [Path(said[0]).name, *said[1:]] != [Path(built[0]).name, *built[1:]]:
+            if _program(said) != _program(built):
                 yield Finding(
                     local.file,
                     local.line,
                     f"{agent.key} starts `{local.text}` here and `{' '.join(built)}` in its image",
                 )
+
+
+def _program(words: list[str]) -> list[str]:
+    """The command without the interpreter's path and without options that change no program."""
+    return [Path(words[0]).name, *(word for word in words[1:] if word not in ("-u", "-B", "-I"))]

@@ -37,18 +37,27 @@ _FIRST_WITH_2 = Version("2.0.0b7")
 
 
 @rule(
-    "protocol-missing",
-    "error",
-    "An agent declares no protocol",
+    "protocol-missing", "warning", "An agent declares no protocol",
     fix="Add `protocols:` with the protocol it serves, version 2.0.0.",
-)
+)  # fmt: skip
 def protocol_missing(project: Project) -> Iterator[Finding]:
-    """The endpoint routes nothing to a container without a protocol; one of responses and invocations is the least
-    (Learn, concepts/hosted-agent-contract)."""
+    """azd then declares responses 2.0.0, whatever the code serves (Azure/azure-dev, azure.ai.agents,
+    internal/pkg/agents/agent_yaml/map.go)."""
     for agent in project.agents:
         if agent.definition["kind"].text == "hosted" and not agent.protocols:
             line = agent.definition["protocols"].line
             yield Finding(agent.definition.file, line, f"{agent.key} declares no protocol")
+
+
+@rule("protocol-version-missing", "warning", "A protocol has no version", fix="Add `version: 2.0.0`.")
+def protocol_version_missing(project: Project) -> Iterator[Finding]:
+    """azd sends an empty version: it fills one in only where no protocol is declared (Azure/azure-dev, azure.ai.agents,
+    internal/pkg/agents/agent_yaml/map.go)."""
+    for agent in project.agents:
+        for entry in agent.protocols:
+            if entry["protocol"].text and not entry["version"].text:
+                message = f"{entry['protocol'].text} of {agent.key} has no version"
+                yield Finding(entry.file, entry["protocol"].line, message)
 
 
 @rule(
