@@ -32,6 +32,7 @@ _FOUNDRY_ROLES = {
     "53ca6127-db72-4b80-b1b0-d745d6d5456d": "Foundry User",
     "eadc314b-1a2d-4efa-be10-5d325db5065e": "Foundry Project Manager",
     "c883944f-8b7b-4483-af10-35834be79c4a": "Foundry Owner",
+    "a97b65f3-24c7-4388-baec-2e87135dc908": "Cognitive Services User",
 }
 _ACR_PULL = "7f951dda-4ed3-4680-a7ca-43fe172d538d"
 _REPOSITORY_READER = "b93aa761-3e63-49ed-ac28-beffa264f7ac"
@@ -260,8 +261,9 @@ def cloud_endpoint(project: Project, azure: Azure) -> Iterator[Finding]:
     fix="Ask an administrator for the role Foundry User on the project.",
 )  # fmt: skip
 def cloud_developer_role(project: Project, azure: Azure) -> Iterator[Finding]:
-    """Deploying and invoking agents needs Foundry User, Foundry Project Manager or Foundry Owner, by assignment or
-    through a group (Learn, how-to/hosted-agent-permissions); a custom role with the same data actions is not seen."""
+    """Deploying and invoking agents needs Foundry User, or a role that azd takes for as much, by assignment or through
+    a group (Azure/azure-dev, azure.ai.agents, internal/project/developer_rbac_check.go); a custom role with the same
+    data actions is not seen."""
     scope = azure.value("AZURE_AI_PROJECT_ID")
     if not azure.roles(scope, azure.caller) & set(_FOUNDRY_ROLES):
         role = next(iter(_FOUNDRY_ROLES))

@@ -9,7 +9,7 @@ from repo_tools.doctor.project import Agent, Project
 from repo_tools.doctor.rule import Finding, rule
 from repo_tools.doctor.rules.images import startup
 
-_RUNTIME = re.compile(r"python_3_(?:1[3-9])|dotnet_(?:10|[1-9]\d)")
+_RUNTIME = re.compile(r"python_3_(?:1[2-9])|dotnet_(?:9|[1-9]\d)")
 
 
 @rule(
@@ -87,8 +87,8 @@ def _is_module(agent: Agent, name: str) -> bool:
     fix="Keep codeConfiguration, or docker and image, not both.",
 )
 def code_and_image(project: Project) -> Iterator[Finding]:
-    """The service wants exactly one of the two (azure-ai-projects 2.10, HostedAgentDefinition), and core refuses
-    `image` beside a Dockerfile's service (Azure/azure-dev, schemas/v1.0/azure.yaml.json)."""
+    """A version has a container or code: the service validates that exactly one is set (azure-ai-projects 2.10,
+    HostedAgentDefinition)."""
     for agent in project.agents:
         for key in ("docker", "image"):
             value = agent.service[key]
@@ -103,8 +103,9 @@ def code_and_image(project: Project) -> Iterator[Finding]:
     fix="Use python_3_13 or python_3_14, or dotnet_10.",
 )
 def code_runtime(project: Project) -> Iterator[Finding]:
-    """The runtimes are python_3_13, python_3_14 and dotnet_10 (Azure/azure-dev, azure.ai.agents,
-    internal/cmd/init.go); both runtime and entryPoint are required."""
+    """azd offers python_3_13, python_3_14 and dotnet_10, the schema names python_3_12 and dotnet_9 as examples, and
+    requires runtime and entryPoint (Azure/azure-dev, azure.ai.agents, internal/cmd/init.go and
+    schemas/azure.ai.agent.json)."""
     for agent in project.agents:
         if agent.code and not _RUNTIME.fullmatch(agent.code["runtime"].text):
             value = agent.code["runtime"]

@@ -32,16 +32,18 @@ def service_project(project: Project) -> Iterator[Finding]:
 
 
 @rule(
-    "service-folder",
-    "error",
-    "A service's project folder is not there",
-    fix="Correct the path; it starts at azure.yaml.",
-)
+    "service-folder", "error", "A service's project folder is not there",
+    fix="Correct the path; it starts at azure.yaml and stays below it.",
+)  # fmt: skip
 def service_folder(project: Project) -> Iterator[Finding]:
-    """azd builds and packages from that folder and stops without it (Azure/azure-dev, schemas/v1.0/azure.yaml.json)."""
+    """azd builds and packages from that folder and wants it within the project: "update azure.yaml so the agent service
+    path stays within the project directory" (Azure/azure-dev, azure.ai.agents,
+    internal/project/agent_definition.go)."""
     for agent in project.agents:
         path = agent.service["project"]
-        if path.text and not agent.folder.is_dir():
+        if path.text and not agent.folder.is_relative_to(project.root):
+            yield Finding(path.file, path.line, f"{path.text} is outside of the project")
+        elif path.text and not agent.folder.is_dir():
             yield Finding(path.file, path.line, f"{path.text} is not a folder")
 
 
@@ -109,13 +111,30 @@ def legacy_bundled(project: Project) -> Iterator[Finding]:
 
 @rule("uses-unknown", "error", "A service uses one that does not exist", fix="Correct the name or add the service.")
 def uses_unknown(project: Project) -> Iterator[Finding]:
-    """`uses` orders the deployment, and azd stops at a name that is neither a service nor a resource
-    (Azure/azure-dev, docs/concurrency-model.md)."""
+    """azd stops: "depends on … which does not exist as a service or resource" (Azure/azure-dev,
+    pkg/project/importer.go)."""
     known = {*project.azure["services"].members, *project.azure["resources"].members}
     for key, service in project.azure["services"].members.items():
         for used in service["uses"].elements:
             if used.text not in known:
                 yield Finding(used.file, used.line, f"{key} uses {used.text}, which azure.yaml does not have")
+
+
+@rule("uses-circular", "error", "Services use each other in a circle", fix="Take one `uses` of the circle away.")
+def uses_circular(project: Project) -> Iterator[Finding]:
+    """azd stops: "circular dependency detected in services" (Azure/azure-dev, pkg/project/importer.go)."""
+    services = project.azure["services"].members
+    uses = {key: [each.text for each in service["uses"].elements] for key, service in services.items()}
+    for key, service in services.items():
+        reached: set[str] = set()
+        ahead = list(uses[key])
+        while ahead:
+            used = ahead.pop()
+            if used not in reached:
+                reached.add(used)
+                ahead += uses.get(used, [])
+        if key in reached:
+            yield Finding(service["uses"].file, service["uses"].line, f"{key} uses itself, directly or through others")
 
 
 @rule(

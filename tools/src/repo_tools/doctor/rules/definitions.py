@@ -105,7 +105,7 @@ def name_not_unique(project: Project) -> Iterator[Finding]:
     """The second deployment makes a new version of the first agent: azd only warns (#8879)."""
     seen: dict[str, Agent] = {}
     for agent in project.agents:
-        name = agent.name.text.lower()
+        name = agent.name.text
         if name and name in seen:
             yield Finding(
                 agent.name.file, agent.name.line, f"{agent.key} and {seen[name].key} are both called {agent.name.text}"
@@ -153,11 +153,12 @@ def definition_tools(project: Project) -> Iterator[Finding]:
 
 
 @rule(
-    "container-scale", "error", "A definition sets scale", fix="Delete it: the platform starts a sandbox per session."
+    "container-scale", "warning", "A definition sets scale", fix="Delete it: the platform starts a sandbox per session."
 )
 def container_scale(project: Project) -> Iterator[Finding]:
-    """`container.scale` was removed in azure.ai.agents 0.1.25 (#7764); the schema of `container` admits `resources`
-    only (azure.ai.agents/schemas/azure.ai.agent.json)."""
+    """`container.scale` was removed in azure.ai.agents 0.1.25 (#7764): the schema of `container` admits `resources`
+    only, and azd ignores it with a warning (Azure/azure-dev, azure.ai.agents,
+    internal/project/service_target_agent.go)."""
     for agent in project.agents:
         for scale in (agent.definition["scale"], agent.definition.at("container", "scale")):
             if scale:
@@ -273,6 +274,21 @@ def legacy_snake_case(project: Project) -> Iterator[Finding]:
 
 
 @rule(
+    "legacy-camel-case", "error", "An agent.yaml that azd finds by itself uses the keys of azure.yaml",
+    fix="Include the file in azure.yaml with `$ref`, which reads these keys.",
+)  # fmt: skip
+def legacy_camel_case(project: Project) -> Iterator[Finding]:
+    """Without `$ref` azd reads agent.yaml in its older shape, with snake_case keys, and ignores the others: the
+    settings are lost without a word (Azure/azure-dev, azure.ai.agents, internal/pkg/agents/agent_yaml/yaml.go)."""
+    for agent in project.agents:
+        if agent.definition.file != agent.on_disk.file or agent.inline or not agent.definition["kind"]:
+            continue
+        for key in (*_DEFINITION_KEYS[2:], "environmentVariables", "container"):
+            if value := agent.definition[key]:
+                yield Finding(value.file, value.line, f"`{key}` of {agent.key} is ignored in this file")
+
+
+@rule(
     "legacy-template", "error", "An agent.yaml still has the shape of a manifest",
     fix="Move what is below `template:` to the top and include the file with `$ref`; parameters are the manifest's.",
 )  # fmt: skip
@@ -293,7 +309,7 @@ def legacy_agent_yaml(project: Project) -> Iterator[Finding]:
     """Stand-alone agent.yaml files are deprecated since azure.ai.agents 1.0.0-beta.1 and are to go before general
     availability (#8773, #9014)."""
     for agent in project.agents:
-        if agent.service and agent.on_disk and agent.definition.file == agent.on_disk.file and not agent.inline:
+        if agent.service and not agent.inline and agent.on_disk["kind"] and agent.definition.file == agent.on_disk.file:
             yield Finding(agent.on_disk.file, agent.on_disk.line, f"azd falls back to this file for {agent.key}")
 
 

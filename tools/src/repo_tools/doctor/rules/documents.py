@@ -70,7 +70,7 @@ def ref_remote(project: Project) -> Iterator[Finding]:
 )  # fmt: skip
 def placeholder_unresolved(project: Project) -> Iterator[Finding]:
     """`{{NAME}}` is replaced once, when init reads a manifest; in azure.yaml and agent.yaml azd sends it as it stands
-    (Azure/azure-dev, azure.ai.agents, internal/cmd/parameters.go)."""
+    (Azure/azure-dev, azure.ai.agents, internal/pkg/agents/agent_yaml/parameters.go)."""
     for document in project.documents:
         for _, value in document.scalars():
             if found := re.search(r"(?<!\$)\{\{\s*([\w.-]+)\s*\}\}", value.text):
@@ -82,7 +82,7 @@ def placeholder_unresolved(project: Project) -> Iterator[Finding]:
 )  # fmt: skip
 def placeholder_text(project: Project) -> Iterator[Finding]:
     """Text such as <your-project> or CHANGEME is deployed as it stands and fails at the first request that uses it; azd
-    looks for `{{…}}` only (Azure/azure-dev, azure.ai.agents, internal/cmd/parameters.go)."""
+    looks for `{{…}}` only (Azure/azure-dev, azure.ai.agents, internal/pkg/agents/agent_yaml/parameters.go)."""
     for document in project.documents:
         for path, value in document.scalars():
             if path[-1] not in ("description", "displayName") and (found := _PLACEHOLDER.search(value.text)):

@@ -122,17 +122,19 @@ def _outputs_old_endpoint(path: Path, text: str) -> int | None:
 
 
 @rule(
-    "env-list", "error", "Variables are declared where they do not arrive",
+    "env-list", "warning", "Variables are declared in the deprecated list",
     fix="Move them to `env` of the service in azure.yaml, a map of names to values.",
 )  # fmt: skip
 def env_list(project: Project) -> Iterator[Finding]:
-    """The service-level `env` map is what azd sends; variables of `environmentVariables` and of an agent.yaml were
-    reported missing in the deployed version, which then fails at its start (#9247)."""
+    """The service's `env` map is the place for them; variables of `environmentVariables` and of an agent.yaml were
+    reported missing in the deployed version, which then fails at its start (#9247; Azure/azure-dev, azure.ai.agents,
+    internal/project/agent_definition.go)."""
     for agent in project.agents:
-        for holder in {id(each): each for each in (agent.service, agent.definition)}.values():
-            listed = holder.first("environmentVariables", "environment_variables")
-            if agent.service and (listed.elements or listed.members):
-                yield Finding(listed.file, listed.line, f"the variables of {agent.key} are not in `env`")
+        if not agent.service:
+            continue
+        listed = agent.definition["environmentVariables" if agent.inline else "environment_variables"]
+        if listed.elements or listed.members:
+            yield Finding(listed.file, listed.line, f"the variables of {agent.key} are not in `env`")
 
 
 @rule(
