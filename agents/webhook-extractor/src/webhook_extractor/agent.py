@@ -35,6 +35,7 @@ requested_action: what the customer asks for.
 summary: one or two sentences about the problem, in the customer's words where possible.
 language: the BCP 47 code of the language of the message.
 customer_name: the customer's own name, as they sign.
+customer_email: the customer's own e-mail address.
 order_id: the one order that the message is about.
 amount: the one sum that is asked for or disputed, with its currency, such as 49.90 EUR.\
 """
@@ -53,6 +54,7 @@ class Extraction(BaseModel):
     summary: str | None = None
     language: str | None = None
     customer_name: str | None = None
+    customer_email: str | None = None
     order_id: str | None = None
     amount: str | None = None
 
@@ -86,6 +88,7 @@ EXTRACTION_SCHEMA: dict[str, Any] = {
         "summary": _nullable("The problem in one or two sentences"),
         "language": _nullable("BCP 47 code of the message's language"),
         "customer_name": _nullable("The customer's own name, as signed"),
+        "customer_email": _nullable("The customer's own e-mail address"),
         "order_id": _nullable("The order's id, such as NP-10001"),
         "amount": _nullable("The sum that is asked for or disputed, with its currency, such as 49.90 EUR"),
     },

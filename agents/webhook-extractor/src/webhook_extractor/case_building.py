@@ -141,9 +141,19 @@ class _Builder:
         return in_text
 
     def literal(
-        self, field: str, find: Callable[[str], list[Found]], stated: str | None, chosen: str | None
+        self,
+        field: str,
+        find: Callable[[str], list[Found]],
+        stated: str | None,
+        chosen: str | None,
+        *,
+        only_chosen: bool = False,
     ) -> str | None:
-        """A value recognised in the text: the only one, or the one that the model chose among several."""
+        """A value recognised in the text: the only one, or the one that the model chose among several.
+
+        With `only_chosen` even the only one must be the model's choice: not every sum in a text is asked for, and not
+        every address is the sender's.
+        """
         found = [(part, hit) for part in self.reading.texts for hit in find(part.value)]
         values = list(dict.fromkeys(hit.value for _, hit in found))
         if stated is not None:
@@ -151,9 +161,9 @@ class _Builder:
             if others and stated not in values:
                 self.remark("contradiction", field, "The payload and the text name different values.", stated, *others)
             return stated
-        wanted = values[0] if len(values) == 1 else self._among(values, find, chosen)
+        wanted = values[0] if len(values) == 1 and not only_chosen else self._among(values, find, chosen)
         if wanted is None:
-            if values:
+            if len(values) > 1:
                 self.remark("ambiguous", field, "The text names several values, and none is clearly meant.", *values)
             return None
         part, hit = next((part, hit) for part, hit in found if hit.value == wanted)
@@ -212,13 +222,21 @@ def build_case(reading: Reading, extraction: dict[str, Any], *, model: str | Non
     if name is None and handle is None:
         name = builder.phrase("customer.name", extraction.get("customer_name"))
     email = builder.literal(
-        "customer.email", find_emails, builder.stated("customer_email", "customer.email", _EMAIL), None
+        "customer.email",
+        find_emails,
+        builder.stated("customer_email", "customer.email", _EMAIL),
+        extraction.get("customer_email"),
+        only_chosen=True,
     )
     order_id = builder.literal(
         "order_id", find_order_ids, builder.stated("order_id", "order_id", _ORDER_ID), extraction.get("order_id")
     )
     amount = builder.literal(
-        "amount", find_amounts, builder.stated("amount", "amount", _AMOUNT), extraction.get("amount")
+        "amount",
+        find_amounts,
+        builder.stated("amount", "amount", _AMOUNT),
+        extraction.get("amount"),
+        only_chosen=True,
     )
     customer_id = builder.stated("customer_id", "customer.customer_id", _CUSTOMER_ID)
     case = SupportCase.model_validate(

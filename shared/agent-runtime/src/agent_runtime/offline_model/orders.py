@@ -12,6 +12,11 @@ _ORDER_TO_ASSISTANT = re.compile(
     r"|\b(?:reveal|print|repeat|output)\b.{0,30}\b(?:your|the) (?:instruction|prompt|secret|password|key)"
     r"|\b(?:tell|inform|assure) the (?:user|reader)\b|\bdo not tell the user\b"
     r"|^\s*(?:system|assistant)\s*:|\b(?:respond|reply|answer) (?:only )?with\b|<\|?\w+\|?>"
+    # "Ignore the instructions" in the languages of the neighbours, and "to the assistant".
+    r"|\b(?:ignor\w{0,6}|missacht\w{0,4}|vergiss|vergessen|negeer|vergeet|glem|glöm\w{0,2}|oublie[rz]?|olvid\w{1,3}"
+    r"|esque[cç]\w{1,3}|dimentic\w{1,4}|pomiń|zignoruj)\b.{0,40}"
+    r"\b(?:anweisung|anleitung|vorgabe|regel|instruct|instruk|instruç|instruz|consigne|règle|regla|regra|regol|polece)"
+    r"|\b(?:an den|an die|à l'|al|all'|aan de|till|til|do) (?:ki-?)?(?:assistent|asistent|asystent)\w{0,4}\b"
     # An answer put into the reader's mouth.
     r"|\b(?:when|whenever|if|once)\b[^.]{0,40}\basks?\b[^.]{0,80}\b(?:answer|say|reply|respond|state|write)\b"
     r"|\b(?:answer|say|reply|respond|state)\s+(?:that\s+)?[\"“”]"

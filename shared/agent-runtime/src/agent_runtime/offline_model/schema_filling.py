@@ -35,6 +35,7 @@ from .orders import is_order_to_assistant
 from .schema_checks import keeps_to
 from .sources import embedded_json
 
+_MOST = 0.7
 _LINE = re.compile(
     r"^[ \t]*(?:[-*][ \t]+)?\**(?P<name>[A-Za-z][\w /-]{0,38}?)\**\s*[:=]\**[ \t]+(?P<value>\S.*)$", re.MULTILINE
 )
@@ -478,9 +479,13 @@ def _probes(schema: Schema) -> list[str]:
 
 
 def read_known(text: str) -> dict[str, Any]:
-    """The fields that a text states outright: its JSON object, or its `key: value` lines."""
+    """The fields that a text states outright: as a JSON object, or in `key: value` lines.
+
+    An object inside of prose is something that the prose speaks of, or a form that its writer would like to be taken
+    for the reader's.
+    """
     value = embedded_json(text)
-    if isinstance(value, dict):
+    if isinstance(value, dict) and len(json.dumps(value, ensure_ascii=False)) > _MOST * len(text.strip()):
         return value
     return {one["name"].strip(): one["value"].strip() for one in _LINE.finditer(text)}
 
