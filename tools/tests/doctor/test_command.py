@@ -50,6 +50,32 @@ def test_fix_repairs_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert (folder / "agents/desk/agent.yaml").read_text() == one_agent()["agents/desk/agent.yaml"]
 
 
+def test_fix_writes_the_value_and_leaves_comments_line_ends_and_neighbours_alone(tmp_path: Path) -> None:
+    folder = broken(tmp_path)
+    definition = "kind: hosted\r\nname: desk\r\nprotocols: [{protocol: responses, version: v1}] # not v1, v1\r\n"
+    (folder / "agents/desk/agent.yaml").write_bytes(definition.encode())
+    azure = (folder / "azure.yaml").read_text()
+    shared_line = azure.replace(
+        "    env:\n      AZURE_AI_MODEL_DEPLOYMENT_NAME: chat\n      LOG_LEVEL: info\n",
+        '    env: {PORT: "8088", LOG_LEVEL: info}\n    startupCommand: python -m desk\n',
+    )
+    (folder / "azure.yaml").write_text(shared_line)
+    assert main(["doctor", "--fix", str(folder)]) == 1, "PORT shares its line, and is left to the author"
+    fixed = definition.replace("version: v1}", "version: 2.0.0}")
+    assert (folder / "agents/desk/agent.yaml").read_bytes() == fixed.encode()
+    assert (folder / "azure.yaml").read_text() == shared_line
+
+
+def test_fix_writes_nothing_outside_of_the_project(tmp_path: Path) -> None:
+    tree = one_agent()
+    tree["azure.yaml"] = tree["azure.yaml"].replace("./agents/desk/agent.yaml", "../elsewhere.yaml")
+    definition = tree.pop("agents/desk/agent.yaml").replace("version: 2.0.0", "version: v1")
+    folder = write(tree, tmp_path / "project")
+    (tmp_path / "elsewhere.yaml").write_text(definition)
+    assert main(["doctor", "--fix", str(folder)]) == 1
+    assert (tmp_path / "elsewhere.yaml").read_text() == definition
+
+
 def test_fix_changes_nothing_where_nothing_is_wrong(tmp_path: Path) -> None:
     tree = one_agent()
     write(tree, tmp_path)

@@ -78,7 +78,9 @@ def run(options: argparse.Namespace, *, credential: "cloud.Credential | None" = 
         reports = examine(project, chosen)
         fixed = 0
         if options.fix:
-            fixed = apply_edits(report.finding.edit for report in reports if report.finding.edit)
+            edits = [report.finding.edit for report in reports if report.finding.edit]
+            # A project may include a file from elsewhere; only its own files are written.
+            fixed = apply_edits(edit for edit in edits if edit.file.resolve().is_relative_to(project.root))
             project = read_project(options.path)
             reports = examine(project, chosen)
         if options.cloud:
@@ -130,20 +132,25 @@ def apply_edits(edits: Iterable[Edit]) -> int:
         by_file.setdefault(edit.file, set()).add(edit)
     count = 0
     for file, changes in by_file.items():
-        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        try:
+            with file.open(encoding="utf-8", newline="") as stream:  # the ends of the lines stay as they are
+                lines = stream.readlines()
+        except (OSError, UnicodeDecodeError):
+            continue  # the findings stay
         touched: set[int] = set()
         for edit in sorted(changes, key=lambda each: (-each.line, each.new)):
             if edit.line == 0:
+                end = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
                 if lines and not lines[-1].endswith("\n"):
-                    lines[-1] += "\n"
-                lines.append(edit.new + "\n")
+                    lines[-1] += end
+                lines.append(edit.new + end)
             elif edit.line in touched or edit.line > len(lines):
                 continue
             elif edit.old is None:
                 del lines[edit.line - 1]
-            elif edit.old in lines[edit.line - 1]:
-                before, _, after = lines[edit.line - 1].rpartition(edit.old)
-                lines[edit.line - 1] = before + edit.new + after
+            elif (at := lines[edit.line - 1].find(edit.old, edit.column)) >= 0:
+                line = lines[edit.line - 1]
+                lines[edit.line - 1] = line[:at] + edit.new + line[at + len(edit.old) :]
             else:
                 continue
             touched.add(edit.line)

@@ -38,6 +38,8 @@ class Value:
     tag: str = ""
     """of a scalar: str, int, float, bool, null …"""
     quoted: bool = False
+    column: int | None = None
+    """where a scalar of one line begins on `line`; None where it does not stand beside its key"""
     members: Mapping[str, "Value"] = field(default_factory=dict)
     elements: tuple["Value", ...] = ()
 
@@ -105,7 +107,9 @@ def _convert(path: Path, node: yaml.Node, line: int, problems: list[Problem], de
         return Value(path, line)
     if isinstance(node, yaml.ScalarNode):
         tag = node.tag.rpartition(":")[2]
-        return Value(path, line, "scalar", node.value, tag, quoted=node.style in ("'", '"', "|", ">"))
+        beside = node.start_mark.line == node.end_mark.line == line - 1
+        column = node.start_mark.column if beside else None
+        return Value(path, line, "scalar", node.value, tag, node.style in ("'", '"', "|", ">"), column)
     if isinstance(node, yaml.SequenceNode):
         elements = tuple(_convert(path, item, item.start_mark.line + 1, problems, depth + 1) for item in node.value)
         return Value(path, line, "sequence", elements=elements)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from repo_tools.doctor.documents import Value
 from repo_tools.doctor.project import Project
 
 Severity = Literal["error", "warning"]
@@ -20,13 +21,19 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A change of one line that is right whatever the author meant: `old` becomes `new` on that line. `old` None takes
-    the line away; line 0 appends `new` to the file."""
+    """A change of one line that is right whatever the author meant: from `column` on, the first `old` becomes `new`.
+    `old` None takes the line away; line 0 appends `new` to the file."""
 
     file: Path
     line: int
     old: str | None
     new: str = ""
+    column: int = 0
+
+
+def edit_scalar(value: Value, new: str) -> Edit | None:
+    """Writes another text in the place of a scalar; None where it does not stand on one line beside its key."""
+    return None if value.column is None else Edit(value.file, value.line, value.text, new, value.column)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from repo_tools.doctor.documents import Value
 from repo_tools.doctor.project import Agent, Project, line_of
-from repo_tools.doctor.rule import Edit, Finding, rule
+from repo_tools.doctor.rule import Edit, Finding, edit_scalar, rule
 
 _NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
 _KINDS = ("hosted", "prompt", "voice", "prompt-voice")
@@ -124,11 +124,7 @@ def name_differs(project: Project) -> Iterator[Finding]:
         if not agent.service or not agent.name.text or "${" in agent.name.text:
             continue
         if agent.name.text != agent.key:
-            edit = (
-                Edit(agent.name.file, agent.name.line, agent.name.text, agent.key)
-                if _NAME.fullmatch(agent.key)
-                else None
-            )
+            edit = edit_scalar(agent.name, agent.key) if _NAME.fullmatch(agent.key) else None
             taken = {other.name.text for other in project.agents}
             yield Finding(
                 agent.name.file, agent.name.line, f"the service {agent.key} deploys an agent called {agent.name.text}",
@@ -197,7 +193,7 @@ def container_size_text(project: Project) -> Iterator[Finding]:
     for agent in project.agents:
         cpu = resources(agent)[0]
         if cpu and cpu.tag in ("int", "float"):
-            edit = Edit(cpu.file, cpu.line, cpu.text, f'"{cpu.text}"')
+            edit = edit_scalar(cpu, f'"{cpu.text}"')
             yield Finding(cpu.file, cpu.line, f"cpu: {cpu.text} is not a string", edit=edit)
 
 

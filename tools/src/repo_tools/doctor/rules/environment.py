@@ -6,7 +6,7 @@ from pathlib import Path
 
 from repo_tools.doctor.documents import Value
 from repo_tools.doctor.project import Agent, Project, line_of
-from repo_tools.doctor.rule import Edit, Finding, rule
+from repo_tools.doctor.rule import Edit, Finding, edit_scalar, rule
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED = ("FOUNDRY_", "AGENT_")
@@ -75,10 +75,11 @@ def env_injected(project: Project) -> Iterator[Finding]:
 
 
 def _delete(agent: Agent, value: Value) -> Edit | None:
-    """Take the line of `NAME: value` away, where the mapping keeps another member."""
+    """Take the line of `NAME: value` away, where it holds nothing else and the mapping keeps another member."""
     env = agent.service["env"]
-    alone = len(env.members) < 2
-    return Edit(value.file, value.line, None) if value in env.members.values() and not alone else None
+    lines = [env.line, *(each.line for each in env.members.values())]
+    own = value in env.members.values() and value.column is not None and lines.count(value.line) == 1
+    return Edit(value.file, value.line, None) if own and len(env.members) > 1 else None
 
 
 @rule(
@@ -164,7 +165,7 @@ def env_unquoted(project: Project) -> Iterator[Finding]:
     for agent in project.agents:
         for name, value in agent.service["env"].members.items():
             if value.kind == "scalar" and not value.quoted and value.tag in ("bool", "int", "float", "timestamp"):
-                edit = Edit(value.file, value.line, f"{name}: {value.text}", f'{name}: "{value.text}"')
+                edit = edit_scalar(value, f'"{value.text}"')
                 yield Finding(value.file, value.line, f"{name}: {value.text} is not a string", edit=edit)
 
 
@@ -209,9 +210,7 @@ def env_connection_escape(project: Project) -> Iterator[Finding]:
     for agent in project.agents:
         for name, value in agent.service["env"].members.items():
             if found := re.search(r"(?<!\$)\$\{\{", value.text):
-                edit = Edit(
-                    value.file, value.line, value.text, value.text[: found.start()] + "$" + value.text[found.start() :]
-                )
+                edit = edit_scalar(value, value.text[: found.start()] + "$" + value.text[found.start() :])
                 yield Finding(value.file, value.line, f"{name} of {agent.key} needs `$${{{{`", edit=edit)
 
 

@@ -7,7 +7,7 @@ from packaging.version import Version
 
 from repo_tools.doctor.documents import Value
 from repo_tools.doctor.project import Agent, Project, line_of
-from repo_tools.doctor.rule import Edit, Finding, rule
+from repo_tools.doctor.rule import Edit, Finding, edit_scalar, rule
 
 _PROTOCOLS = (
     "responses",
@@ -73,7 +73,7 @@ def protocol_unknown(project: Project) -> Iterator[Finding]:
             name = entry["protocol"]
             if name.text in _PROTOCOLS:
                 continue
-            edit = Edit(name.file, name.line, name.text, "activity") if name.text == "activity_protocol" else None
+            edit = edit_scalar(name, "activity") if name.text == "activity_protocol" else None
             line = name.line if name else entry.line
             yield Finding(entry.file, line, f"{agent.key} declares the protocol {name.text!r}", edit=edit)
 
@@ -135,7 +135,7 @@ def protocol_1_0(project: Project) -> Iterator[Finding]:
 def _to_2(agent: Agent, version: Value) -> Edit | None:
     """The edit to 2.0.0, only where the lock shows that the library speaks it."""
     core = agent.requirements.locked_version(_CORE)
-    return Edit(version.file, version.line, version.text, "2.0.0") if core and core >= _FIRST_WITH_2 else None
+    return edit_scalar(version, "2.0.0") if core and core >= _FIRST_WITH_2 else None
 
 
 @rule(
