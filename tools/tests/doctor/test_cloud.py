@@ -330,6 +330,16 @@ def test_without_a_login_it_says_what_it_needs(
     assert said.count("\n") == 1
 
 
+def test_the_real_sign_in_without_azd_and_az_says_what_it_needs(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["doctor", str(project), "--cloud"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("doctor: --cloud needs a login: run `azd auth login` or `az login`")
+    assert said.count("\n") == 1
+
+
 def test_without_an_azd_environment_it_says_what_it_needs(
     tmp_path: Path, azure: StandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:

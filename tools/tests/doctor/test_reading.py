@@ -41,6 +41,13 @@ def test_an_alias_that_contains_itself_is_a_problem_and_not_a_crash(tmp_path: Pa
     assert {problem.rule for problem in problems} == {"yaml-syntax"}
 
 
+def test_aliases_that_multiply_are_a_problem_and_not_a_full_memory(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 8)}]" for n in range(1, 12)]
+    _, problems = read_document(text_file(tmp_path, "a.yaml", "\n".join(lines)))
+    assert {problem.rule for problem in problems} == {"yaml-syntax"}
+
+
 def test_the_final_stage_is_followed_through_the_stages_it_builds_on(tmp_path: Path) -> None:
     dockerfile = read_dockerfile(
         text_file(

@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 _MAX_DEPTH = 60
+_MAX_VALUES = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,44 +92,63 @@ def read_document(path: Path) -> tuple[Value, list[Problem]]:
         position = getattr(error, "position", 0)
         line = text.count("\n", 0, position) + 1
         return nothing, [Problem("yaml-syntax", path, line, "not valid YAML: " + str(error).splitlines()[0])]
-    problems: list[Problem] = []
     if node is None:
         return nothing, [Problem("yaml-syntax", path, 1, "the file is empty")]
-    value = _convert(path, node, node.start_mark.line + 1, problems, 0)
+    converter = _Converter(path)
+    try:
+        value = converter.value(node, node.start_mark.line + 1)
+    except _TooLarge:
+        return nothing, [
+            Problem("yaml-syntax", path, 1, "too large, too deep, or with aliases that contain themselves")
+        ]
     if value.kind != "mapping":
-        problems.append(Problem("yaml-syntax", path, value.line, "the document is not a mapping of keys to values"))
-        return nothing, problems
-    return value, problems
+        said = "the document is not a mapping of keys to values"
+        return nothing, [*converter.problems, Problem("yaml-syntax", path, value.line, said)]
+    return value, converter.problems
 
 
-def _convert(path: Path, node: yaml.Node, line: int, problems: list[Problem], depth: int) -> Value:
-    if depth > _MAX_DEPTH:
-        problems.append(Problem("yaml-syntax", path, line, "nested too deeply, or an alias that contains itself"))
-        return Value(path, line)
-    if isinstance(node, yaml.ScalarNode):
-        tag = node.tag.rpartition(":")[2]
-        beside = node.start_mark.line == node.end_mark.line == line - 1
-        column = node.start_mark.column if beside else None
-        return Value(path, line, "scalar", node.value, tag, node.style in ("'", '"', "|", ">"), column)
-    if isinstance(node, yaml.SequenceNode):
-        elements = tuple(_convert(path, item, item.start_mark.line + 1, problems, depth + 1) for item in node.value)
-        return Value(path, line, "sequence", elements=elements)
-    members: dict[str, Value] = {}
-    merged: dict[str, Value] = {}
-    for key, item in node.value:
-        at = key.start_mark.line + 1
-        value = _convert(path, item, at, problems, depth + 1)
-        if key.tag.endswith(":merge"):
-            for source in reversed(value.elements or (value,)):
-                merged.update(source.members)
-            continue
-        name = str(key.value) if isinstance(key, yaml.ScalarNode) else ""
-        if name in members:
-            problems.append(
-                Problem("yaml-duplicate-key", path, at, f"the key {name!r} is already on line {members[name].line}")
-            )
-        members[name] = value
-    return Value(path, line, "mapping", members=merged | members)
+class _TooLarge(Exception):
+    """An alias that contains itself, or aliases of aliases that multiply."""
+
+
+class _Converter:
+    """Turns nodes into values, aliases written out, within limits."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._left = _MAX_VALUES
+        self.problems: list[Problem] = []
+
+    def value(self, node: yaml.Node, line: int, depth: int = 0) -> Value:
+        self._left -= 1
+        if depth > _MAX_DEPTH or self._left < 0:
+            raise _TooLarge
+        if isinstance(node, yaml.ScalarNode):
+            beside = node.start_mark.line == node.end_mark.line == line - 1
+            column = node.start_mark.column if beside else None
+            quoted = node.style in ("'", '"', "|", ">")
+            return Value(self._path, line, "scalar", node.value, node.tag.rpartition(":")[2], quoted, column)
+        if isinstance(node, yaml.SequenceNode):
+            elements = tuple(self.value(item, item.start_mark.line + 1, depth + 1) for item in node.value)
+            return Value(self._path, line, "sequence", elements=elements)
+        return Value(self._path, line, "mapping", members=self._members(node, depth))
+
+    def _members(self, node: yaml.Node, depth: int) -> dict[str, Value]:
+        members: dict[str, Value] = {}
+        merged: dict[str, Value] = {}
+        for key, item in node.value:
+            at = key.start_mark.line + 1
+            value = self.value(item, at, depth + 1)
+            if key.tag.endswith(":merge"):
+                for source in reversed(value.elements or (value,)):
+                    merged.update(source.members)
+                continue
+            name = str(key.value) if isinstance(key, yaml.ScalarNode) else ""
+            if name in members:
+                said = f"the key {name!r} is already on line {members[name].line}"
+                self.problems.append(Problem("yaml-duplicate-key", self._path, at, said))
+            members[name] = value
+        return merged | members
 
 
 def path_from(folder: Path, text: str) -> Path:

@@ -75,5 +75,11 @@ def _table(rules: Iterable[Rule]) -> str:
     lines = ["| rule | | finding | why | fix |", "|---|---|---|---|---|"]
     for each in rules:
         cells = (f"`{each.id}`", each.severity, each.title, each.why, each.fix)
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines.append("| " + " | ".join(map(_cell, cells)) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    """Outside of code, `<name>` would be taken for HTML."""
+    parts = text.replace("|", "\\|").split("`")
+    return "`".join(part.replace("<", "&lt;") if number % 2 == 0 else part for number, part in enumerate(parts))

@@ -165,7 +165,8 @@ class Project:
     @cached_property
     def tracked(self) -> frozenset[str] | None:
         """What git tracks, relative to the root; None outside a repository."""
-        command = ["git", "-C", str(self.root), "ls-files", "-z"]
+        # The examined repository's configuration may name a program for fsmonitor: it is not started.
+        command = ["git", "-c", "core.fsmonitor=false", "-C", str(self.root), "ls-files", "-z"]
         try:
             done = subprocess.run(command, capture_output=True, timeout=20, check=False)
         except (OSError, subprocess.TimeoutExpired):
