@@ -33,7 +33,7 @@ from .json_schema import (
 )
 from .orders import is_order_to_assistant
 from .schema_checks import keeps_to
-from .sources import embedded_json
+from .sources import embedded_json, without_json
 
 _MOST = 0.7
 _LINE = re.compile(
@@ -479,21 +479,25 @@ def _probes(schema: Schema) -> list[str]:
 
 
 def read_known(text: str) -> dict[str, Any]:
-    """The fields that a text states outright: as a JSON object, or in `key: value` lines.
-
-    An object inside of prose is something that the prose speaks of, or a form that its writer would like to be taken
-    for the reader's.
-    """
+    """The fields that a text states outright: as the JSON object that it is, or in `key: value` lines."""
     value = embedded_json(text)
-    if isinstance(value, dict) and len(json.dumps(value, ensure_ascii=False)) > _MOST * len(text.strip()):
+    if isinstance(value, dict) and _is_json(text):
         return value
     return {one["name"].strip(): one["value"].strip() for one in _LINE.finditer(text)}
+
+
+def _is_json(text: str) -> bool:
+    """Whether a text is JSON with at most a label or a fence around it. An object inside of prose is something that the
+    prose speaks of, or a form that its writer would like to be taken for the reader's."""
+    return len(without_json(text).strip()) < (1 - _MOST) * len(text)
 
 
 def _said(text: str) -> str:
     """What a text says itself: without markup, orders to its reader, and quoted lines unless it has no others."""
     if _MARKUP.search(text):
         text = html.unescape(_TAG.sub(" ", _BREAK.sub("\n", _UNSEEN.sub(" ", text))))
+    if not _is_json(text):
+        text = without_json(text)
     own = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith(">"))
     return "\n\n".join(filter(str.strip, map(_before_orders, _PARAGRAPH.split(own if own.strip() else text))))
 

@@ -17,6 +17,8 @@ _POINTER = re.compile(
     re.IGNORECASE,
 )
 _NUMBERED_BLOCK = re.compile(r"^[ \t]*\[(\d{1,3})\]\s*", re.MULTILINE)
+_OPENING = re.compile(r"[{\[]")
+_MAX_TRIES = 50
 _MAX_DEPTH = 6
 
 
@@ -91,21 +93,34 @@ def has_numbered_blocks(text: str) -> bool:
 
 def embedded_json(text: str) -> Any:
     """The JSON object or array that a text is or holds (the longest one), or None."""
-    decoder = json.JSONDecoder()
-    best: tuple[int, Any] = (0, None)
+    found = max(_json_in(text), key=lambda one: one[1] - one[0], default=None)
+    return found[2] if found else None
+
+
+def without_json(text: str) -> str:
+    """A text without the JSON objects and arrays of objects that stand in it."""
+    kept: list[str] = []
     at = 0
-    tries = 0
-    while tries < 50 and (found := re.compile(r"[{\[]").search(text, at)):
-        tries += 1
+    for start, end, _ in _json_in(text):
+        kept.append(text[at:start])
+        at = end
+    return "".join([*kept, text[at:]])
+
+
+def _json_in(text: str) -> Iterator[tuple[int, int, Any]]:
+    decoder = json.JSONDecoder()
+    at = 0
+    for _ in range(_MAX_TRIES):
+        found = _OPENING.search(text, at)
+        if found is None:
+            return
         try:
-            value, end = decoder.raw_decode(text, found.start())
+            value, at = decoder.raw_decode(text, found.start())
         except (ValueError, RecursionError):
             at = found.end()
             continue
-        if value and end - found.start() > best[0] and (isinstance(value, dict) or _objects(value)):
-            best = (end - found.start(), value)
-        at = end
-    return best[1]
+        if value and (isinstance(value, dict) or _objects(value)):
+            yield found.start(), at, value
 
 
 def _objects(value: Any) -> bool:
