@@ -272,6 +272,26 @@ def test_a_missing_role_is_answered_with_the_command_for_an_administrator(
     )
 
 
+def test_a_list_is_read_to_its_last_page(project: Path, azure: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+    page = azure.known[ARM, f"{LOCATION}/models", "2025-06-01"][1]
+    more = f"https://{ARM}{LOCATION}/models/more?api-version=2025-06-01"
+    azure.known[ARM, f"{LOCATION}/models/more", "2025-06-01"] = (200, page)
+    azure.known[ARM, f"{LOCATION}/models", "2025-06-01"] = (200, {"value": [], "nextLink": more})
+    assert doctor(project, azure) == 0
+    assert json.loads(capsys.readouterr().out)["not_checked"] == []
+    assert azure.wrong == []
+
+
+def test_no_token_follows_a_page_to_another_host(
+    project: Path, azure: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    following = {"value": [], "nextLink": "https://management.azure.com.example.com/models"}
+    azure.known[ARM, f"{LOCATION}/models", "2025-06-01"] = (200, following)
+    assert doctor(project, azure) == 0
+    assert "is not at https://management.azure.com" in json.loads(capsys.readouterr().out)["not_checked"][0]
+    assert azure.wrong == []
+
+
 def test_an_agent_that_was_never_deployed_is_no_fault(
     project: Path, azure: StandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,6 +26,7 @@ _ARM = "https://management.azure.com"
 _ARM_SCOPE = "https://management.azure.com/.default"
 _FOUNDRY_SCOPE = "https://ai.azure.com/.default"
 _FOUNDRY_HOST = ".services.ai.azure.com"
+_MAX_PAGES = 50
 _COGNITIVE, _REGISTRY, _ROLES = "2025-06-01", "2025-11-01", "2022-04-01"
 """API versions of Microsoft.CognitiveServices, Microsoft.ContainerRegistry and Microsoft.Authorization."""
 _FOUNDRY_ROLES = {
@@ -86,7 +87,7 @@ class Azure:
         parts = urlsplit(endpoint)
         if parts.scheme != "https" or not (parts.hostname or "").endswith(_FOUNDRY_HOST) or parts.port is not None:
             raise NotChecked(f"FOUNDRY_PROJECT_ENDPOINT is not https://<account>{_FOUNDRY_HOST}/api/projects/<project>")
-        return self._get(f"{endpoint}/{path}", "v1", _FOUNDRY_SCOPE)
+        return self._get(f"{endpoint}/{path}", _FOUNDRY_SCOPE, {"api-version": "v1"})
 
     def resource(self, path: str, version: str, **query: str) -> Any:
         """A resource of Resource Manager.
@@ -94,16 +95,37 @@ class Azure:
         Raises:
             NotChecked: it is not there, or the caller may not see it.
         """
-        status, body = self._get(f"{_ARM}/{path.strip('/')}", version, _ARM_SCOPE, **query)
+        status, body = self._get(f"{_ARM}/{path.strip('/')}", _ARM_SCOPE, {"api-version": version, **query})
         if status != 200:
             raise NotChecked(f"Resource Manager answered {status} ({_error(body)}) for {path}")
         return body
 
+    def listed(self, path: str, version: str, **query: str) -> list[Any]:
+        """All entries of a list of Resource Manager, every page of it.
+
+        Raises:
+            NotChecked: as `resource`, or a page is not at Resource Manager.
+        """
+        body = self.resource(path, version, **query)
+        found = list(body["value"])
+        for _ in range(_MAX_PAGES):
+            following = body.get("nextLink")
+            if not following:
+                return found
+            parts = urlsplit(following)
+            if f"{parts.scheme}://{parts.netloc}" != _ARM:
+                raise NotChecked(f"the next page of {path} is not at {_ARM}")
+            status, body = self._get(following, _ARM_SCOPE)
+            if status != 200:
+                raise NotChecked(f"Resource Manager answered {status} ({_error(body)}) for a page of {path}")
+            found += body["value"]
+        raise NotChecked(f"{path} has more than {_MAX_PAGES} pages")
+
     def roles(self, scope: str, principal: str) -> set[str]:
         """The ids of the roles that a principal has at a scope: inherited ones and those of its groups too."""
-        asked = f"atScope() and assignedTo('{principal}')"
-        body = self.resource(f"{scope}/providers/Microsoft.Authorization/roleAssignments", _ROLES, **{"$filter": asked})
-        found = [each["properties"]["roleDefinitionId"] for each in body.get("value", [])]
+        path = f"{scope}/providers/Microsoft.Authorization/roleAssignments"
+        asked = {"$filter": f"atScope() and assignedTo('{principal}')"}
+        found = [each["properties"]["roleDefinitionId"] for each in self.listed(path, _ROLES, **asked)]
         return {str(each).rpartition("/")[2].lower() for each in found}
 
     @cached_property
@@ -123,8 +145,7 @@ class Azure:
 
     @cached_property
     def model_deployments(self) -> dict[str, Any]:
-        body = self.resource(f"{self.account}/deployments", _COGNITIVE)
-        return {each["name"]: each for each in body.get("value", [])}
+        return {each["name"]: each for each in self.listed(f"{self.account}/deployments", _COGNITIVE)}
 
     def agent(self, name: str) -> dict[str, Any] | None:
         """The agent as Foundry has it; None where it was never deployed."""
@@ -140,13 +161,13 @@ class Azure:
             raise NotChecked(f"Foundry answered {status} ({_error(body)}) for the agent {name}")
         return dict(body)
 
-    def _get(self, url: str, version: str, scope: str, **query: str) -> tuple[int, Any]:
+    def _get(self, url: str, scope: str, query: dict[str, str] | None = None) -> tuple[int, Any]:
         from azure.core.exceptions import ClientAuthenticationError  # noqa: PLC0415 - only with --cloud
 
         try:
             token = self.credential.get_token(scope).token
             headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
-            answer = self.client.get(url, params={"api-version": version, **query}, headers=headers)
+            answer = self.client.get(url, params=query, headers=headers)
         except ClientAuthenticationError as error:
             raise CannotAsk(_login(str(error).splitlines()[0])) from error
         except httpx2.HTTPError as error:
@@ -322,10 +343,10 @@ def cloud_model_quota(project: Project, azure: Azure) -> Iterator[Finding]:
         return
     provider = f"subscriptions/{azure.value('AZURE_SUBSCRIPTION_ID')}/providers/Microsoft.CognitiveServices"
     location = f"{provider}/locations/{azure.value('AZURE_LOCATION')}"
-    offered = azure.resource(f"{location}/models", _COGNITIVE).get("value", [])
+    offered = azure.listed(f"{location}/models", _COGNITIVE)
     left = {
         each["name"]["value"]: each["limit"] - each["currentValue"]
-        for each in azure.resource(f"{location}/usages", _COGNITIVE).get("value", [])
+        for each in azure.listed(f"{location}/usages", _COGNITIVE)
     }
     made = azure.model_deployments if azure.values.get("AZURE_AI_PROJECT_ID") else {}
     for each in wanted:
