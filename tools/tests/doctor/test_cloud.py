@@ -329,6 +329,8 @@ def test_a_value_that_is_missing_is_named(project: Path, azure: StandIn, capsys:
         "https://services.ai.azure.com.example.com/api/projects/desk",
         "https://desk.services.ai.azure.com:8443/api/projects/desk",
         "https://desk.services.ai.azure.com@example.com/",
+        "https://example.com/.services.ai.azure.com",
+        "https://desk.services.ai.azure.com:port/",
     ],
 )
 def test_no_token_goes_to_a_host_that_is_not_azures(
@@ -341,10 +343,11 @@ def test_no_token_goes_to_a_host_that_is_not_azures(
     assert "FOUNDRY_PROJECT_ENDPOINT is not https://<account>.services.ai.azure.com" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("only", [[], *(["--rule", name] for name in cloud.CHECKS)], ids=lambda only: "".join(only[1:]))
 def test_without_a_login_it_says_what_it_needs(
-    project: Path, azure: StandIn, capsys: pytest.CaptureFixture[str]
+    only: list[str], project: Path, azure: StandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert doctor(project, azure, login=NoLogin()) == 2
+    assert doctor(project, azure, *only, login=NoLogin()) == 2
     said = capsys.readouterr().err
     assert said.startswith("doctor: --cloud needs a login: run `azd auth login` or `az login`")
     assert said.count("\n") == 1

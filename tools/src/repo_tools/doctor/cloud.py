@@ -9,6 +9,7 @@ import base64
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -84,8 +85,9 @@ class Azure:
 
     def foundry(self, path: str) -> tuple[int, Any]:
         endpoint = self.value("FOUNDRY_PROJECT_ENDPOINT").rstrip("/")
-        parts = urlsplit(endpoint)
-        if parts.scheme != "https" or not (parts.hostname or "").endswith(_FOUNDRY_HOST) or parts.port is not None:
+        # The host alone, without user or port: what urlsplit calls netloc.
+        netloc = urlsplit(endpoint).netloc
+        if not endpoint.startswith("https://") or not re.fullmatch(r"[\w-]+" + re.escape(_FOUNDRY_HOST), netloc):
             raise NotChecked(f"FOUNDRY_PROJECT_ENDPOINT is not https://<account>{_FOUNDRY_HOST}/api/projects/<project>")
         return self._get(f"{endpoint}/{path}", _FOUNDRY_SCOPE, {"api-version": "v1"})
 
@@ -131,7 +133,7 @@ class Azure:
     @cached_property
     def caller(self) -> str:
         """The object id of who is signed in, as the token says."""
-        payload = self.credential.get_token(_ARM_SCOPE).token.split(".")[1:2]
+        payload = self._token(_ARM_SCOPE).split(".")[1:2]
         try:
             claims = json.loads(base64.urlsafe_b64decode(payload[0] + "=" * (-len(payload[0]) % 4)))
             return str(claims["oid"])
@@ -161,16 +163,19 @@ class Azure:
             raise NotChecked(f"Foundry answered {status} ({_error(body)}) for the agent {name}")
         return dict(body)
 
-    def _get(self, url: str, scope: str, query: dict[str, str] | None = None) -> tuple[int, Any]:
+    def _token(self, scope: str) -> str:
         from azure.core.exceptions import ClientAuthenticationError  # noqa: PLC0415 - only with --cloud
 
         try:
-            token = self.credential.get_token(scope).token
-            headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
-            answer = self.client.get(url, params=query, headers=headers)
+            return self.credential.get_token(scope).token
         except ClientAuthenticationError as error:
             raise CannotAsk(_login(str(error).splitlines()[0])) from error
-        except httpx2.HTTPError as error:
+
+    def _get(self, url: str, scope: str, query: dict[str, str] | None = None) -> tuple[int, Any]:
+        headers = {"Authorization": f"Bearer {self._token(scope)}", "Accept": "application/json"}
+        try:
+            answer = self.client.get(url, params=query, headers=headers)
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise NotChecked(f"{urlsplit(url).hostname} could not be reached: {type(error).__name__}") from error
         self.answers += 1
         try:
