@@ -31,7 +31,7 @@ test: test-setup ## Run every test; ARGS goes to pytest: make test ARGS="-k cita
 soak: test-setup ## Kill the agents again and again under load, longer than the tests do
 	@SOAK=long $(VENV_PYTHON) -m pytest -n 0 -q --durations=0 $(wildcard agents/*/tests/test_soak.py) $(ARGS)
 
-eval: setup ## Ask rag-chat questions with known answers and hold its thresholds; ARGS="--help" lists the options
+eval: setup ## Ask the agents what has a known answer and hold their thresholds; ARGS="--help" lists the options
 	@$(VENV_PYTHON) -m repo_tools evaluate $(ARGS)
 
 bench: setup ## Measure speed and memory; one: make bench ARGS="retrieval --size 20000"
