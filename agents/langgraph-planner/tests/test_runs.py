@@ -1,11 +1,13 @@
 """The planner for the official `openai` client: foreground, stream, background, cancel, and every way a model can fail."""
 
 import asyncio
+import dataclasses
 import json
 from typing import Any
 
 import openai
 import pytest
+from agent_runtime.model_exchange import Usage
 from agent_runtime.testing.scripted_model import CutStream, Failure, Garbage, Hang, ScriptedModel
 
 
@@ -236,6 +238,26 @@ async def test_a_run_that_needs_too_many_model_calls_ends_incomplete_and_says_wh
     assert response.status == "incomplete"
     assert response.incomplete_details.reason == "max_model_calls"
     assert "Done — open_case" in response.output_text
+    assert [entry.tool for entry in await ledger()] == ["open_case"]
+
+
+async def test_a_run_that_needs_too_many_tokens_ends_incomplete_and_says_what_was_done(
+    served, script, ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAX_MODEL_TOKENS", "150")
+    case = {"category": "loyalty", "summary": "Points are missing.", "order_id": "NP-10042"}
+    reply = {"order_id": "NP-10042", "subject": None, "body": None}
+    plan = script.planned({"tool": "open_case", "arguments": case}, {"tool": "draft_reply", "arguments": reply})
+    model = ScriptedModel()
+    model.enqueue(
+        dataclasses.replace(script.chosen("missing-points"), usage=Usage(60, 10)),
+        dataclasses.replace(plan, usage=Usage(70, 20)),
+    )
+    async with served(model) as client:
+        response = await client.responses.create(model="any", input="Points are missing.")
+    assert response.status == "incomplete"
+    assert response.incomplete_details.reason == "max_model_tokens"
+    assert "has used 160 tokens, and 150 are allowed" in response.output_text
     assert [entry.tool for entry in await ledger()] == ["open_case"]
 
 

@@ -46,6 +46,7 @@ def build_app(
         runbooks,
         max_steps=settings.max_steps,
         max_model_calls=settings.max_model_calls,
+        max_model_tokens=settings.max_model_tokens,
     )
     most_seconds = settings.max_run_seconds
     runs = Runs(planner.compile(StateStoreSaver(state)), state, most_seconds=most_seconds)

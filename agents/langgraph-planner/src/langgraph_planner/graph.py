@@ -7,7 +7,7 @@ graph until somebody has decided about it.
 
 import logging
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypedDict
 
 from agent_runtime.state_store import StateStoreError
@@ -82,19 +82,28 @@ class PlannerState(TypedDict, total=False):
     log: Annotated[list[dict[str, Any]], operator.add]
     """What happened, as `progress.to_json` writes it."""
     model_calls: Annotated[int, operator.add]
+    tokens: Annotated[int, operator.add]
 
 
 class Planner:
     """The nodes, over what they work with."""
 
     def __init__(
-        self, model: Model, desk: Desk, runbooks: Sequence[Runbook], *, max_steps: int, max_model_calls: int
+        self,
+        model: Model,
+        desk: Desk,
+        runbooks: Sequence[Runbook],
+        *,
+        max_steps: int,
+        max_model_calls: int,
+        max_model_tokens: int,
     ) -> None:
         self._model = model
         self._desk = desk
         self._runbooks = {runbook.id: runbook for runbook in runbooks}
         self._max_steps = max_steps
         self._max_model_calls = max_model_calls
+        self._max_model_tokens = max_model_tokens
 
     def compile(
         self, checkpointer: "BaseCheckpointSaver[str]"
@@ -120,19 +129,19 @@ class Planner:
             "required": ["runbook"],
             "additionalProperties": False,
         }
-        answer = await self._fill(state, CHOOSE.format(runbooks=listed), state["case"], "runbook_choice", schema)
+        answer, spent = await self._fill(state, CHOOSE.format(runbooks=listed), state["case"], "runbook_choice", schema)
         chosen = self._runbooks.get(str(answer.get("runbook")))
         if chosen is None:
-            return Command(goto="report", update={"runbook": None, "model_calls": 1})
+            return Command(goto="report", update={"runbook": None, **spent})
         why = Thought(f"The runbook “{chosen.title}” applies: {chosen.when}")
-        update = {"runbook": chosen.id, "drafts": 0, "problems": [], "model_calls": 1, "log": _logged(why)}
+        update = {"runbook": chosen.id, "drafts": 0, "problems": [], "log": _logged(why)} | spent
         return Command(goto="draft_plan", update=update)
 
     async def draft_plan(self, state: PlannerState) -> Command[Literal["draft_plan", "prepare_step", "report"]]:
         runbook = self._runbooks[state["runbook"] or ""]
         before = "The last draft had problems:\n- " + "\n- ".join(state["problems"]) if state["problems"] else ""
         instructions = DRAFT.format(problems=before, runbook=runbook.text)
-        answer = await self._fill(state, instructions, state["case"], "plan", plan_schema())
+        answer, spent = await self._fill(state, instructions, state["case"], "plan", plan_schema())
         plan, problems = read_plan(answer, runbook.id, self._max_steps)
         drafts = state["drafts"] + 1
         if plan is None:
@@ -140,11 +149,11 @@ class Planner:
             again = drafts < _DRAFTS
             if not again and len(answer.get("steps") or ()) > self._max_steps:
                 raise LimitReached("max_steps", no_plan(runbook.title, problems))
-            update = {"drafts": drafts, "problems": problems, "model_calls": 1}
+            update = {"drafts": drafts, "problems": problems} | spent
             return Command(goto="draft_plan" if again else "report", update=update)
         begun = {"plan": plan.model_dump(), "problems": [], "position": 0, "facts": {}, "records": []}
         log = _logged(PlanMade(plan.model_dump()))
-        return Command(goto="prepare_step", update=begun | {"model_calls": 1, "log": log})
+        return Command(goto="prepare_step", update=begun | spent | {"log": log})
 
     async def prepare_step(
         self, state: PlannerState
@@ -160,20 +169,19 @@ class Planner:
             return self._next(state, step, "skipped", reason=f"It needs {', '.join(broken)}, {why}.")
         tool = TOOLS_BY_NAME[step.tool]
         arguments = complete(step.arguments, tool.parameters(), state["facts"])
-        calls = 0
+        spent: dict[str, int] = {}
         if missing(arguments, tool.parameters()):
             instructions = COMPLETE.format(tool=tool.name, description=tool.description, reason=step.reason)
-            found = await self._fill(state, instructions, _told(state, step), "arguments", arguments_schema(step.tool))
-            calls = 1
+            schema = arguments_schema(step.tool)
+            found, spent = await self._fill(state, instructions, _told(state, step), "arguments", schema)
             arguments = complete(arguments, tool.parameters(), found)
         if lacking := missing(arguments, tool.parameters()):
-            return self._next(
-                state, step, "skipped", reason=f"Nobody said what to use for {', '.join(lacking)}.", model_calls=calls
-            )
+            unsaid = f"Nobody said what to use for {', '.join(lacking)}."
+            return self._next(state, step, "skipped", reason=unsaid, spent=spent)
         if "note" in arguments and arguments["note"] is None:
             # A record without a word of why is of no use to colleagues.
             arguments["note"] = plain_reason(step.tool, step.reason)
-        update: dict[str, Any] = {"ready": {"arguments": arguments}, "model_calls": calls}
+        update: dict[str, Any] = {"ready": {"arguments": arguments}} | spent
         if step.irreversible:
             return Command(goto="ask_approval", update=update)
         return Command(goto="run_step", update=update | {"log": _started(state, step, arguments)})
@@ -239,11 +247,20 @@ class Planner:
 
     async def _fill(
         self, state: PlannerState, instructions: str, text: str, name: str, schema: dict[str, Any]
-    ) -> dict[str, Any]:
+    ) -> tuple[dict[str, Any], dict[str, int]]:
+        """The document, and what the call adds to the state's counters.
+
+        Raises:
+            LimitReached: the run has used up its model calls or tokens.
+        """
         if state.get("model_calls", 0) >= self._max_model_calls:
             text = f"The run has made {self._max_model_calls} model calls, which is as many as it may."
             raise LimitReached("max_model_calls", text)
-        return await self._model.fill(instructions, text, name, schema)
+        if state.get("tokens", 0) >= self._max_model_tokens:
+            text = f"The run has used {state['tokens']} tokens, and {self._max_model_tokens} are allowed."
+            raise LimitReached("max_model_tokens", text)
+        filled = await self._model.fill(instructions, text, name, schema)
+        return filled.document, {"model_calls": 1, "tokens": filled.tokens}
 
     def _next(
         self,
@@ -253,7 +270,7 @@ class Planner:
         *,
         facts: dict[str, Any] | None = None,
         log: Sequence[dict[str, Any]] = (),
-        model_calls: int = 0,
+        spent: Mapping[str, int] | None = None,
         **record: Any,
     ) -> Command[Any]:
         entry = {"step_id": step.id, "tool": step.tool, "status": status} | record
@@ -262,7 +279,7 @@ class Planner:
             "position": state["position"] + 1,
             "ready": None,
             "log": list(log),
-            "model_calls": model_calls,
+            **(spent or {}),
         }
         if facts is not None:
             update["facts"] = facts

@@ -1,6 +1,7 @@
 """Asks the model for a JSON document of a given schema. Everything that can go wrong becomes a `ModelError`."""
 
 import json
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,17 @@ from langgraph_planner.settings import PlannerSettings
 if TYPE_CHECKING:
     import httpx2
     from openai import AsyncOpenAI
+
+
+_CHARACTERS_A_TOKEN = 4
+"""For a server that does not count: about what English takes (OpenAI, "What are tokens and how to count them")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    document: dict[str, Any]
+    tokens: int
+    """Input and output of the call together, as the server counts them."""
 
 
 class Model:
@@ -26,7 +38,7 @@ class Model:
         # Made with the first call: the client library is 25 MB that an idle agent does not need.
         return create_model_client(self._settings, transport=self._transport)
 
-    async def fill(self, instructions: str, text: str, name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    async def fill(self, instructions: str, text: str, name: str, schema: dict[str, Any]) -> Filled:
         """A document that fits `schema`, from `text`.
 
         Raises:
@@ -50,4 +62,7 @@ class Model:
             raise ModelError("model_invalid_response") from None
         if not isinstance(document, dict):
             raise ModelError("model_invalid_response")
-        return document
+        if response.usage is not None:
+            return Filled(document, response.usage.total_tokens)
+        characters = len(instructions) + len(text) + len(json.dumps(schema)) + len(response.output_text)
+        return Filled(document, characters // _CHARACTERS_A_TOKEN)

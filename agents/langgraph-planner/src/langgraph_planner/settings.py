@@ -13,5 +13,8 @@ class PlannerSettings(SupportDeskSettings):
     """Steps of a plan. A longer plan is not begun: the response ends as `incomplete`, and nothing was done."""
     max_model_calls: int = Field(default=40, ge=1, validation_alias="MAX_MODEL_CALLS")
     """Model calls of one run, over all its turns. Reaching it ends the response as `incomplete`."""
+    max_model_tokens: int = Field(default=200_000, ge=1, validation_alias="MAX_MODEL_TOKENS")
+    """Tokens of one run, in and out, over all its turns. No model call begins once they are used: the response ends as
+    `incomplete`. The call that crosses the line is paid in full, because its size is known only afterwards."""
     max_run_seconds: float = Field(default=300, gt=0, validation_alias="MAX_RUN_SECONDS")
     """Time for one turn, the model's and the tools' included. Reaching it ends the response as `incomplete`."""
