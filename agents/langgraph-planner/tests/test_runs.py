@@ -303,14 +303,6 @@ async def test_a_handbook_without_runbooks_still_starts_and_says_that_nothing_fi
     assert "No runbook applies" in response.output_text
 
 
-async def test_what_nobody_said_is_not_invented(served, ledger) -> None:
-    async with served() as client:
-        response = await client.responses.create(model="any", input="A customer's parcel is lost.")
-    assert "Not done — lookup_order: Nobody said what to use for order_id." in response.output_text
-    assert "NP-" not in response.output_text
-    assert not [entry for entry in await ledger() if entry.tool == "issue_refund"]
-
-
 async def test_a_reply_tells_the_customer_what_was_done_and_nothing_else(served, ledger) -> None:
     async with served() as client:
         await client.responses.create(model="any", input="The customer of NP-10042 wants to send the order back.")

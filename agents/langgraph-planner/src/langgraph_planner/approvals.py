@@ -11,12 +11,15 @@ from typing import Any
 
 from agent_runtime.state_store import StateStore
 
+from langgraph_planner.output_items import INTERRUPT_CALL
+
 _YES = frozenset({"yes", "y", "true", "approve", "approved", "ok"})
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One answer: `value` is what the graph is resumed with: `approve`, and perhaps `reason` and `arguments`."""
+    """One answer: `value` is what the graph is resumed with: `approve`, and perhaps `reason` and `arguments`; for a
+    question `text`."""
 
     asked_id: str
     value: dict[str, Any]
@@ -84,7 +87,20 @@ def _resumed(output: Any) -> dict[str, Any]:
             "arguments": arguments if isinstance(arguments, dict) else None,
         }
     approved = value is True or (isinstance(value, str) and value.strip().lower() in _YES)
-    return {"approve": approved, "reason": None}
+    return {"approve": approved, "reason": None, "text": value if isinstance(value, str) else None}
+
+
+def last_question(items: Sequence[Mapping[str, Any]]) -> str | None:
+    """The id of the newest question that earlier responses of a conversation asked, oldest item first."""
+    for item in reversed(items):
+        if item.get("type") == "function_call" and item.get("name") == INTERRUPT_CALL:
+            try:
+                asked = json.loads(item.get("arguments") or "")
+            except ValueError:
+                continue
+            if isinstance(asked, dict) and asked.get("type") == "question":
+                return str(item.get("call_id"))
+    return None
 
 
 def read_case(items: Sequence[Mapping[str, Any]]) -> str:

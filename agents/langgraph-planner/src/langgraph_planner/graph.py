@@ -25,10 +25,22 @@ from langgraph_planner.model_calls import Model
 from langgraph_planner.plan import Plan, Step, arguments_schema, plan_schema, read_plan
 from langgraph_planner.progress import PlanMade, Progress, StepEnded, StepStarted, Thought, Told, to_json
 from langgraph_planner.proposals import plain_reason, propose
-from langgraph_planner.report import ask_for_approval, no_plan, nothing_fits, report
+from langgraph_planner.report import (
+    ask_for_approval,
+    ask_for_information,
+    ask_for_plan,
+    no_plan,
+    not_run,
+    nothing_fits,
+    report,
+)
 
 logger = logging.getLogger(__name__)
 
+RUN_PLAN = "run_plan"
+"""What is approved when a whole plan is."""
+_QUESTIONS = 1
+"""How often one run may ask the user for what nobody said. After that a step without its values is left out."""
 _DRAFTS = 2
 """How often the model may draft a plan that cannot be carried out."""
 
@@ -71,6 +83,10 @@ class Record(TypedDict, total=False):
 class PlannerState(TypedDict, total=False):
     case: str
     thread_id: str
+    plan_only: bool
+    questions: int
+    refused: str
+    """Why the whole plan was not approved."""
     runbook: str | None
     plan: dict[str, Any] | None
     drafts: int
@@ -111,6 +127,8 @@ class Planner:
         graph = StateGraph(PlannerState)
         graph.add_node("find_runbook", self.find_runbook)
         graph.add_node("draft_plan", self.draft_plan)
+        graph.add_node("ask_plan", self.ask_plan)
+        graph.add_node("ask_information", self.ask_information)
         graph.add_node("prepare_step", self.prepare_step)
         graph.add_node("ask_approval", self.ask_approval)
         graph.add_node("run_step", self.run_step)
@@ -137,7 +155,9 @@ class Planner:
         update = {"runbook": chosen.id, "drafts": 0, "problems": [], "log": _logged(why)} | spent
         return Command(goto="draft_plan", update=update)
 
-    async def draft_plan(self, state: PlannerState) -> Command[Literal["draft_plan", "prepare_step", "report"]]:
+    async def draft_plan(
+        self, state: PlannerState
+    ) -> Command[Literal["draft_plan", "ask_plan", "prepare_step", "report"]]:
         runbook = self._runbooks[state["runbook"] or ""]
         before = "The last draft had problems:\n- " + "\n- ".join(state["problems"]) if state["problems"] else ""
         instructions = DRAFT.format(problems=before, runbook=runbook.text)
@@ -153,11 +173,47 @@ class Planner:
             return Command(goto="draft_plan" if again else "report", update=update)
         begun = {"plan": plan.model_dump(), "problems": [], "position": 0, "facts": {}, "records": []}
         log = _logged(PlanMade(plan.model_dump()))
-        return Command(goto="prepare_step", update=begun | spent | {"log": log})
+        goto: Literal["ask_plan", "prepare_step"] = "ask_plan" if state.get("plan_only") else "prepare_step"
+        return Command(goto=goto, update=begun | spent | {"log": log})
+
+    async def ask_plan(self, state: PlannerState) -> Command[Literal["ask_plan", "prepare_step", "report"]]:
+        """Stop until somebody has the plan carried out, perhaps with steps of their own. It is checked like a model's;
+        approving it approves no irreversible step, each of which still asks. The node runs again from its start then,
+        so it does nothing else."""
+        plan = state["plan"] or {}
+        decision = interrupt(
+            {
+                "type": "plan",
+                "tool": RUN_PLAN,
+                "arguments": {"goal": plan["goal"], "steps": plan["steps"]},
+                "message": ask_for_plan(plan, state["problems"]),
+            }
+        )
+        if decision.get("approve") is not True:
+            return Command(goto="report", update={"refused": decision.get("reason") or "no reason was given"})
+        edits = decision.get("arguments") or {}
+        if not edits:
+            return Command(goto="prepare_step", update={"problems": []})
+        edited, problems = read_plan(plan | edits, plan["runbook"], self._max_steps)
+        if edited is None:
+            return Command(goto="ask_plan", update={"problems": problems})
+        log = _logged(PlanMade(edited.model_dump()))
+        return Command(goto="prepare_step", update={"plan": edited.model_dump(), "problems": [], "log": log})
+
+    async def ask_information(self, state: PlannerState) -> Command[Literal["prepare_step"]]:
+        """Stop until somebody says what the next step lacks. What they say becomes part of the case."""
+        step = Plan.model_validate(state["plan"]).steps[state["position"]]
+        message = ask_for_information(
+            step.tool, (state["ready"] or {})["lacking"], plain_reason(step.tool, step.reason)
+        )
+        answer = interrupt({"type": "question", "step_id": step.id, "tool": step.tool, "message": message})
+        said = answer.get("text") or answer.get("reason") or ""
+        update = {"case": f"{state['case']}\n{said}", "ready": None, "questions": state.get("questions", 0) + 1}
+        return Command(goto="prepare_step", update=update)
 
     async def prepare_step(
         self, state: PlannerState
-    ) -> Command[Literal["prepare_step", "ask_approval", "run_step", "report"]]:
+    ) -> Command[Literal["prepare_step", "ask_information", "ask_approval", "run_step", "report"]]:
         """Complete the next step's arguments; skip it where that cannot be done or what it needs did not happen."""
         plan = Plan.model_validate(state["plan"])
         if state["position"] >= len(plan.steps):
@@ -176,6 +232,8 @@ class Planner:
             found, spent = await self._fill(state, instructions, _told(state, step), "arguments", schema)
             arguments = complete(arguments, tool.parameters(), found)
         if lacking := missing(arguments, tool.parameters()):
+            if state.get("questions", 0) < _QUESTIONS:
+                return Command(goto="ask_information", update={"ready": {"lacking": lacking}} | spent)
             unsaid = f"Nobody said what to use for {', '.join(lacking)}."
             return self._next(state, step, "skipped", reason=unsaid, spent=spent)
         if "note" in arguments and arguments["note"] is None:
@@ -233,6 +291,8 @@ class Planner:
             text = nothing_fits([runbook.title for runbook in self._runbooks.values()])
         elif state.get("plan") is None:
             text = no_plan(self._runbooks[state["runbook"]].title, state["problems"])
+        elif "refused" in state:
+            text = not_run(self._runbooks[state["runbook"]].title, state["refused"])
         else:
             text = report(self._runbooks[state["runbook"]].title, state["records"])
         return {"log": _logged(Told(text))}
@@ -242,7 +302,8 @@ class Planner:
         runbook = self._runbooks.get(state.get("runbook") or "")
         if runbook is None or not state.get("plan"):
             return "Nothing was done."
-        begun = [step["tool"] for step in (state["plan"] or {})["steps"][state["position"] :]][: bool(state["ready"])]
+        ready = bool((state["ready"] or {}).get("arguments"))
+        begun = [step["tool"] for step in (state["plan"] or {})["steps"][state["position"] :]][:ready]
         return report(runbook.title, state["records"], stopped_in=begun[0] if begun else None)
 
     async def _fill(

@@ -24,6 +24,31 @@ def ask_for_approval(tool: str, arguments: Mapping[str, Any]) -> str:
     return f"{tool} cannot be undone and needs your approval: {named.removesuffix('.')}."
 
 
+def ask_for_information(tool: str, names: Sequence[str], reason: str) -> str:
+    """One question with all that a step lacks."""
+    lacking = " and ".join(name.replace("_", " ") for name in names)
+    return (
+        f"What is the {lacking}? I need it for {tool} ({reason.rstrip('.')}), and nobody said it so far."
+        " If it is not known, say so: I then go on without this step."
+    )
+
+
+def ask_for_plan(plan: Mapping[str, Any], problems: Sequence[str]) -> str:
+    """The plan in words, with what is wrong with an edited one."""
+    wrong = ["The edited plan cannot be carried out:", *(f"- {problem}" for problem in problems), ""]
+    marks = {True: " (asks for approval)", False: ""}
+    steps = [
+        f"{number}. {step['tool']}{marks[step['irreversible']]} — {step['reason']}"
+        for number, step in enumerate(plan["steps"], start=1)
+    ]
+    ready = "The plan is ready and none of it was done. Approve run_plan to have it carried out."
+    return "\n".join([*(wrong if problems else []), ready, *steps])
+
+
+def not_run(runbook: str, reason: str) -> str:
+    return f"The plan by the runbook “{runbook}” was not approved: {reason}. Nothing was done."
+
+
 def nothing_fits(titles: Sequence[str]) -> str:
     listed = "\n".join(f"- {title}" for title in titles)
     return f"No runbook applies to this case, so nothing was done. I can plan these:\n{listed}"

@@ -15,11 +15,18 @@ from agent_runtime.model_errors import ModelError
 from agent_runtime.state_store import StateStoreError
 from azure.ai.agentserver.responses import ResponseContext, ResponseEventStream, ResponsesAgentServerHost
 
-from langgraph_planner.approvals import Approvals, UnknownApproval, read_case, read_decisions
+from langgraph_planner.approvals import (
+    Approvals,
+    Decision,
+    UnknownApproval,
+    last_question,
+    read_case,
+    read_decisions,
+)
 from langgraph_planner.graph import Planner
 from langgraph_planner.limits import LimitReached
 from langgraph_planner.output_items import OutputItems
-from langgraph_planner.progress import ApprovalNeeded, Told
+from langgraph_planner.progress import ApprovalNeeded, InterruptRaised, Told
 from langgraph_planner.runs import Runs, Turn
 
 logger = logging.getLogger(__name__)
@@ -46,15 +53,16 @@ def register_planner(
         turn: Turn | None = None
         reason = text = ""
         try:
-            turn = await _turn(context, runs, approvals, user)
+            turn = await _turn(request, context, runs, approvals, user)
             stopping = (cancellation_signal, context.shutdown, too_late)
             async with aclosing(until(runs.follow(turn, after=shown), *stopping)) as happening:  # type: ignore[type-var]
                 async for happened in happening:
                     events = list(items.write(happened))
-                    if isinstance(happened, ApprovalNeeded):
+                    if isinstance(happened, InterruptRaised | ApprovalNeeded):
                         # Before the client can see the id.
+                        asked_id = items.approval_id if isinstance(happened, ApprovalNeeded) else happened.interrupt_id
                         await approvals.remember(
-                            (happened.interrupt_id, items.approval_id),
+                            (asked_id,),
                             thread_id=turn.thread_id,
                             interrupt_id=happened.interrupt_id,
                             user=user,
@@ -74,6 +82,10 @@ def register_planner(
             reason, text = "max_run_seconds", "The run has taken as long as it may."
         except LimitReached as limit:
             reason, text = limit.reason, limit.message
+        except InvalidMetadata:
+            message = "metadata.plan_only is 'true' or 'false'. Correct it and ask again; nothing was done."
+            yield stream.emit_failed(code="invalid_metadata", message=message)
+            return
         except UnknownApproval:
             message = "No approval of this id waits for your answer. Answer with the id of an approval request."
             yield stream.emit_failed(code="unknown_approval", message=message)
@@ -108,10 +120,33 @@ def _open(request: Mapping[str, Any], context: ResponseContext) -> ResponseEvent
     return ResponseEventStream(response_id=context.response_id, request=request)
 
 
-async def _turn(context: ResponseContext, runs: Runs, approvals: Approvals, user: str) -> Turn:
+async def _turn(
+    request: Mapping[str, Any], context: ResponseContext, runs: Runs, approvals: Approvals, user: str
+) -> Turn:
     given = await context.get_input_items()
     if decisions := read_decisions(given):
         thread_id, answers = await approvals.resolve(decisions, user)
         return await runs.answer(context.response_id, thread_id, answers)
+    text = read_case(given)
+    if question := last_question(await context.get_history()):
+        answer = Decision(question, {"text": text})
+        try:
+            thread_id, answers = await approvals.resolve([answer], user)
+        except UnknownApproval:
+            thread_id, answers = "", {}  # It was another user's to answer.
+        # A response that is taken up again has answered it already.
+        if answers and (context.is_recovery or await runs.waits_for(thread_id, question)):
+            return await runs.answer(context.response_id, thread_id, answers)
     # A new case is a new thread: its steps must not be taken for those of an earlier one.
-    return Turn(context.response_id, read_case(given))
+    return Turn(context.response_id, text, plan_only=_plan_only(request))
+
+
+class InvalidMetadata(Exception):
+    """The request's metadata ask for something that does not exist."""
+
+
+def _plan_only(request: Mapping[str, Any]) -> bool:
+    asked = (request.get("metadata") or {}).get("plan_only", "false")
+    if asked not in ("true", "false"):
+        raise InvalidMetadata
+    return bool(asked == "true")

@@ -26,6 +26,8 @@ class Turn:
 
     thread_id: str
     case: str = ""
+    plan_only: bool = False
+    """Whether the run stops when its plan is made, until somebody has it carried out."""
     answers: Mapping[str, dict[str, Any]] | None = None
     """What was decided, by the id of the interrupt; None for a turn that starts a run."""
     answered_before: bool = False
@@ -64,6 +66,10 @@ class Runs:
             _, kept = await self._store.put_if_absent(f"turn/{response_id}", turn)
         return Turn(thread_id, **kept.value)
 
+    async def waits_for(self, thread_id: str, interrupt_id: str) -> bool:
+        """Whether the run still waits for an answer to this interrupt."""
+        return any(asked.id == interrupt_id for asked in (await self._state(thread_id)).interrupts)
+
     async def follow(self, turn: Turn, *, after: int = 0) -> AsyncIterator[Progress]:
         """What happens in a turn, from entry number `after` on, until the run has ended or waits for an approval."""
         number = 0
@@ -97,7 +103,8 @@ class Runs:
             state = await self._state(turn.thread_id)
         for asked in state.interrupts:
             yield InterruptRaised(asked.id, asked.value)
-            yield ApprovalNeeded(asked.id, asked.value["tool"], asked.value["arguments"])
+            if asked.value["type"] != "question":
+                yield ApprovalNeeded(asked.id, asked.value["tool"], asked.value["arguments"])
             yield Told(asked.value["message"])
 
     async def _state(self, thread_id: str) -> StateSnapshot:
@@ -119,7 +126,7 @@ class Runs:
 def _input(turn: Turn, state: StateSnapshot) -> tuple[bool, Any]:
     """Whether the graph has something to do, and what it is given."""
     if not state.values and not state.next:
-        return True, {"case": turn.case, "thread_id": turn.thread_id}
+        return True, {"case": turn.case, "thread_id": turn.thread_id, "plan_only": turn.plan_only}
     if state.interrupts:
         waiting = {asked.id for asked in state.interrupts}
         fresh = {interrupt: answer for interrupt, answer in (turn.answers or {}).items() if interrupt in waiting}
