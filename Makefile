@@ -7,7 +7,7 @@ export DOCS
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run ingest test-setup test soak eval bench lint format typecheck doctor lock clean
+.PHONY: help setup run ingest test-setup test soak eval bench lint format typecheck doctor graph lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -48,6 +48,9 @@ typecheck: setup ## Check types
 
 doctor: setup ## Say what a deployment would fail on; ARGS="--fix" repairs what is safe, ARGS=path looks elsewhere
 	@$(VENV_PYTHON) -m repo_tools doctor $(ARGS)
+
+graph: setup ## Draw langgraph-planner's graph into its README
+	@$(VENV_PYTHON) -m repo_tools graph
 
 lock: setup ## Resolve the dependencies again; ARGS="--upgrade" takes newer ones
 	@$(VENV_PYTHON) -m repo_tools lock $(ARGS)

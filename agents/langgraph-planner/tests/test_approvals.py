@@ -1,5 +1,6 @@
 """What cannot be undone waits for a person: asked once, decided once, also after a restart, and only by who was asked."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -108,6 +109,42 @@ async def test_nobody_elses_answer_counts(served, ledger) -> None:
     assert stranger.status == "failed"
     assert stranger.error.code == "unknown_approval"
     assert await refunds(ledger) == []
+
+
+async def test_twenty_runs_of_two_users_at_once_mix_no_threads_and_no_approvals(served, ledger) -> None:
+    """Each user's runs ask and are answered at the same time; each refund is for the run's own order, once."""
+    orders = ["NP-10274", "NP-10316", "NP-10042", "NP-10318", "NP-10304"] * 4
+
+    async def whole(client: openai.AsyncOpenAI, number: int, order: str) -> None:
+        mine = {"x-agent-user-id": ("alice", "bob")[number % 2]}
+        theirs = {"x-agent-user-id": ("bob", "alice")[number % 2]}
+        text = f"Order {order} arrived broken, the customer wants the money back."
+        response = await client.responses.create(model="any", input=text, extra_headers=mine, timeout=90)
+        assert {
+            json.loads(item.arguments).get("order_id", order)
+            for item in response.output
+            if item.type == "function_call"
+        } == {order}
+        requests = [item for item in response.output if item.type == "mcp_approval_request"]
+        for request in requests:
+            assert json.loads(request.arguments)["order_id"] == order
+            stranger = await client.responses.create(
+                model="any", input=answered(request.id, True), extra_headers=theirs, timeout=90
+            )
+            assert stranger.error.code == "unknown_approval"
+            ended = await client.responses.create(
+                model="any", input=answered(request.id, True), extra_headers=mine, timeout=90
+            )
+            assert ended.status == "completed"
+            assert order in ended.output_text
+            assert not [other for other in set(orders) - {order} if other in ended.output_text]
+
+    async with served() as client:
+        await asyncio.gather(*(whole(client, number, order) for number, order in enumerate(orders)))
+    made = [entry.arguments["order_id"] for entry in await refunds(ledger)]
+    # The desk refunds an order once; the later runs' refunds are refused by it, not mixed with another order's.
+    assert len(made) == len(set(made))
+    assert "NP-10274" in made
 
 
 async def test_an_id_that_was_never_asked_is_refused(served) -> None:

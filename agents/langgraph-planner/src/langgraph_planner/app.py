@@ -14,7 +14,7 @@ from support_desk.handbook_index import open_handbook
 
 from langgraph_planner.approvals import Approvals
 from langgraph_planner.checkpointer import StateStoreSaver
-from langgraph_planner.graph import Planner
+from langgraph_planner.graph import Planner, compile_graph
 from langgraph_planner.model_calls import Model
 from langgraph_planner.responses import register_planner
 from langgraph_planner.runs import Runs
@@ -49,7 +49,7 @@ def build_app(
         max_model_tokens=settings.max_model_tokens,
     )
     most_seconds = settings.max_run_seconds
-    runs = Runs(planner.compile(StateStoreSaver(state)), state, most_seconds=most_seconds)
+    runs = Runs(compile_graph(planner, StateStoreSaver(state)), state, most_seconds=most_seconds)
     register_planner(host, planner, runs, Approvals(state), most_seconds=most_seconds)
     protect_responses(host, settings, store=store)
     return host

@@ -39,6 +39,16 @@ logger = logging.getLogger(__name__)
 
 RUN_PLAN = "run_plan"
 """What is approved when a whole plan is."""
+_NODES = (
+    "find_runbook",
+    "draft_plan",
+    "ask_plan",
+    "ask_information",
+    "prepare_step",
+    "ask_approval",
+    "run_step",
+    "report",
+)
 _QUESTIONS = 1
 """How often one run may ask the user for what nobody said. After that a step without its values is left out."""
 _DRAFTS = 2
@@ -120,22 +130,6 @@ class Planner:
         self._max_steps = max_steps
         self._max_model_calls = max_model_calls
         self._max_model_tokens = max_model_tokens
-
-    def compile(
-        self, checkpointer: "BaseCheckpointSaver[str]"
-    ) -> "CompiledStateGraph[PlannerState, None, PlannerState, PlannerState]":
-        graph = StateGraph(PlannerState)
-        graph.add_node("find_runbook", self.find_runbook)
-        graph.add_node("draft_plan", self.draft_plan)
-        graph.add_node("ask_plan", self.ask_plan)
-        graph.add_node("ask_information", self.ask_information)
-        graph.add_node("prepare_step", self.prepare_step)
-        graph.add_node("ask_approval", self.ask_approval)
-        graph.add_node("run_step", self.run_step)
-        graph.add_node("report", self.report)
-        graph.add_edge(START, "find_runbook")
-        graph.add_edge("report", END)
-        return graph.compile(checkpointer=checkpointer, name="planner")
 
     async def find_runbook(self, state: PlannerState) -> Command[Literal["draft_plan", "report"]]:
         ids = list(self._runbooks)
@@ -345,6 +339,18 @@ class Planner:
         if facts is not None:
             update["facts"] = facts
         return Command(goto="prepare_step", update=update)
+
+
+def compile_graph(
+    nodes: "Planner | type[Planner]" = Planner, checkpointer: "BaseCheckpointSaver[str] | None" = None
+) -> "CompiledStateGraph[PlannerState, None, PlannerState, PlannerState]":
+    """The graph over its nodes. The class alone, which works with nothing, is enough to draw it."""
+    graph = StateGraph(PlannerState)
+    for name in _NODES:
+        graph.add_node(name, getattr(nodes, name))
+    graph.add_edge(START, "find_runbook")
+    graph.add_edge("report", END)
+    return graph.compile(checkpointer=checkpointer, name="planner")
 
 
 def _lost(plan: Plan, position: int, failed: set[str]) -> set[str]:
