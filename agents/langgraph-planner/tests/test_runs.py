@@ -190,7 +190,9 @@ async def test_a_plan_that_stays_wrong_does_nothing_and_says_why(served, script,
 async def test_a_failing_tool_is_reported_and_what_depends_on_it_is_not_done(served, script, ledger) -> None:
     label = {"tool": "create_return_label", "arguments": {"order_id": "NP-99999"}, "depends_on": ["s1"]}
     model = ScriptedModel()
-    model.enqueue(script.chosen("return-request"), script.planned(script.looked_up("NP-99999"), label))
+    model.enqueue(
+        script.chosen("return-request"), script.planned(script.looked_up("NP-99999"), label), script.planned()
+    )
     async with served(model) as client:
         response = await client.responses.create(model="any", input="Return NP-99999.")
     assert response.status == "completed"
@@ -203,7 +205,9 @@ async def test_a_failure_also_stops_what_depends_on_it_through_another_step(serv
     label = {"tool": "create_return_label", "arguments": {"order_id": "NP-10042"}, "depends_on": ["s1"]}
     refund = script.refunded("NP-10274", "117.50", "CHF") | {"depends_on": ["s2"]}
     model = ScriptedModel()
-    model.enqueue(script.chosen("return-request"), script.planned(script.looked_up("NP-99999"), label, refund))
+    model.enqueue(
+        script.chosen("return-request"), script.planned(script.looked_up("NP-99999"), label, refund), script.planned()
+    )
     async with served(model) as client:
         response = await client.responses.create(model="any", input="Return NP-99999.")
     assert "mcp_approval_request" not in kinds(response)

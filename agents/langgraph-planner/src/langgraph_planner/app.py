@@ -45,6 +45,7 @@ def build_app(
         desk,
         runbooks,
         max_steps=settings.max_steps,
+        max_replans=settings.max_replans,
         max_model_calls=settings.max_model_calls,
         max_model_tokens=settings.max_model_tokens,
     )

@@ -27,8 +27,39 @@ class Plan(BaseModel):
 
     goal: str
     runbook: str = ""
+    revision: int = 1
+    """Counts the plans of a run: a new one is made after a failed step or a rejection."""
     assumptions: list[str]
     steps: list[Step]
+
+
+def continued(plan: Plan, position: int, lost: set[str], rest: Plan, *, most_steps: int) -> Plan | None:
+    """The plan with what comes after `position` replaced by `rest`, or None where that cannot be carried out.
+
+    Steps in `lost` stay, before the new ones: they are to be reported. New ids carry the revision, because an id is
+    part of a step's idempotency key and must never be used twice. What was done reversibly is not done again, unless
+    the old plan had that tool still to come.
+    """
+    revision = plan.revision + 1
+    behind, ahead = plan.steps[:position], plan.steps[position:]
+    kept = [step for step in ahead if step.id in lost]
+    coming = {step.tool for step in ahead}
+    repeated = {step.tool for step in behind if TOOLS_BY_NAME[step.tool].side_effect and not step.irreversible} - coming
+    ids = {step.id: f"r{revision}.{step.id}" for step in rest.steps}
+    fresh = [
+        step.model_copy(
+            update={"id": ids[step.id], "depends_on": [ids[other] for other in step.depends_on if other in ids]}
+        )
+        for step in rest.steps
+        if step.tool not in repeated
+    ]
+    there = {step.id for step in fresh}
+    for step in fresh:
+        step.depends_on = [other for other in step.depends_on if other in there]
+    steps = [*behind, *kept, *fresh]
+    if not fresh or len(steps) > most_steps:
+        return None
+    return plan.model_copy(update={"steps": steps, "revision": revision})
 
 
 def plan_schema() -> dict[str, Any]:

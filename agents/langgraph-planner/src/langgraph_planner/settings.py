@@ -11,6 +11,9 @@ class PlannerSettings(SupportDeskSettings):
 
     max_steps: int = Field(default=12, ge=1, le=50, validation_alias="MAX_STEPS")
     """Steps of a plan. A longer plan is not begun: the response ends as `incomplete`, and nothing was done."""
+    max_replans: int = Field(default=3, ge=0, le=20, validation_alias="MAX_REPLANS")
+    """How often a run may plan its rest anew, after a failed step or a rejection. Needing more ends the response as
+    `incomplete`; 0 switches it off, and the plan goes on without what is lost."""
     max_model_calls: int = Field(default=40, ge=1, validation_alias="MAX_MODEL_CALLS")
     """Model calls of one run, over all its turns. Reaching it ends the response as `incomplete`."""
     max_model_tokens: int = Field(default=200_000, ge=1, validation_alias="MAX_MODEL_TOKENS")
