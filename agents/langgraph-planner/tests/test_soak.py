@@ -1,7 +1,7 @@
-"""Runs of six steps with two approvals, killed again and again: each ends once, and each effect is in the ledger once.
+"""Runs of six steps with two approvals, killed again and again: each ends once, each effect is in the ledger once, and
+the client, which reconnects to the stream of events, has seen every event once.
 
-`make soak` kills 30 times. There is no short form in `make test` yet: of five long runs one saw a response end as
-`completed` without its report, and a test that fails now and then would hide what else breaks.
+`make test` kills a few times, `make soak` 30 times.
 """
 
 import asyncio
@@ -12,14 +12,15 @@ from collections import Counter
 from contextlib import suppress
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from agent_runtime.model_exchange import ModelReply, ModelRequest
 from agent_runtime.testing import AgentProcess, ScriptedModel
 from azure.ai.agentserver.responses._id_generator import IdGenerator
 
-KILLS = int(os.environ.get("SOAK_KILLS", "30"))
-SEED = 20261127
+KILLS = int(os.environ.get("SOAK_KILLS") or (30 if os.environ.get("SOAK") == "long" else 4))
+SEED = int(os.environ.get("SOAK_SEED", "20261127"))
 ORDER = "NP-10274"
 STEPS = ["lookup_order", "open_case", "issue_refund", "update_case", "issue_refund", "draft_reply"]
 
@@ -69,16 +70,65 @@ async def persist(killer: Killer, ask: Any) -> Any:
         await killer.up.wait()
         try:
             return await ask()
-        except openai.APIConnectionError:
+        except (openai.APIConnectionError, httpx.TransportError, StopAsyncIteration):
             await asyncio.sleep(0.02)
 
 
+class Seen:
+    """What a client has seen of one response's events, over all its connections."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+
+    @property
+    def last(self) -> int:
+        return self.events[-1].sequence_number if self.events else -1
+
+    @property
+    def ended(self) -> bool:
+        return bool(self.events) and self.events[-1].type in {
+            "response.completed",
+            "response.failed",
+            "response.incomplete",
+        }
+
+    async def follow(self, client: openai.AsyncOpenAI, response_id: str) -> None:
+        """Read on from where the last connection broke, until the response ends or the connection breaks."""
+        more = {"starting_after": self.last} if self.events else {}
+        try:
+            stream = await client.responses.retrieve(response_id, stream=True, **more)
+            async for event in stream:
+                self.events.append(event)
+        except (openai.APIError, httpx.TransportError):
+            await asyncio.sleep(0.02)
+
+    def check(self, response: Any) -> None:
+        """Every number once, every item begun and ended once, and the same items as in the final body."""
+        assert [event.sequence_number for event in self.events] == list(range(len(self.events)))
+        kinds = Counter(event.type for event in self.events)
+        assert kinds["response.created"] == kinds["response.in_progress"] == 1, kinds
+        begun = [event.item.id for event in self.events if event.type == "response.output_item.added"]
+        done = [event.item.id for event in self.events if event.type == "response.output_item.done"]
+        assert begun == done == [item.id for item in response.output]
+        written: dict[str, str] = {}
+        for event in self.events:
+            if event.type == "response.output_text.delta":
+                written[event.item_id] = written.get(event.item_id, "") + event.delta
+        assert written == {item.id: item.content[0].text for item in response.output if item.type == "message"}
+
+
 async def ended(killer: Killer, client: openai.AsyncOpenAI, response_id: str) -> Any:
-    while True:
-        response = await persist(killer, lambda: client.responses.retrieve(response_id))
-        if response.status not in {"queued", "in_progress"}:
-            return response
+    """The final body, after the events were followed to their end."""
+    seen = Seen()
+    while not seen.ended:
+        await killer.up.wait()
+        await seen.follow(client, response_id)
+    response = await persist(killer, lambda: client.responses.retrieve(response_id))
+    while response.status in {"queued", "in_progress"}:  # the process died between the last event and its record
         await asyncio.sleep(0.05)
+        response = await persist(killer, lambda: client.responses.retrieve(response_id))
+    seen.check(response)
+    return response
 
 
 async def whole_run(killer: Killer, client: openai.AsyncOpenAI, name: str) -> list[str]:
@@ -114,13 +164,16 @@ async def begun(killer: Killer, client: openai.AsyncOpenAI, given: Any, before: 
     async def ask() -> None:
         # 409: the request before did begin it.
         with suppress(openai.ConflictError):
-            await client.responses.create(model="any", input=given, background=True, extra_headers=headers, **more)
+            stream = await client.responses.create(
+                model="any", input=given, background=True, stream=True, extra_headers=headers, **more
+            )
+            await anext(aiter(stream))  # `response.created`: before it, nothing is stored
+            await stream.close()
 
     await persist(killer, ask)
     return response_id
 
 
-@pytest.mark.skipif(os.environ.get("SOAK") != "long", reason="needs `make soak`: about a minute of kills")
 @pytest.mark.timeout(600)
 async def test_runs_that_are_killed_at_random_moments_end_and_do_everything_once(script, ledger) -> None:
     rng = random.Random(SEED)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any
 
+from agent_runtime.hosting.responses.resumption import ended_before, repeat_end, resume_stream
 from agent_runtime.interruptible import Stopped, until
 from agent_runtime.model_errors import ModelError
 from agent_runtime.state_store import StateStoreError
@@ -43,9 +44,15 @@ def register_planner(
     ) -> AsyncIterator[Any]:
         stream = _open(request, context)
         shown = len(stream.response["output"])
+        ended = ended_before(context)
+        if context.is_recovery:
+            await resume_stream(context.response_id)
         # Also when the response is taken up again: the host expects both from every handler.
         yield stream.emit_created()
         yield stream.emit_in_progress()
+        if ended:
+            yield repeat_end(stream, ended)
+            return
         items = OutputItems(stream)
         user = context.platform_context.user_id_key or ""
         too_late = asyncio.Event()
@@ -57,17 +64,17 @@ def register_planner(
             stopping = (cancellation_signal, context.shutdown, too_late)
             async with aclosing(until(runs.follow(turn, after=shown), *stopping)) as happening:  # type: ignore[type-var]
                 async for happened in happening:
-                    events = list(items.write(happened))
                     if isinstance(happened, InterruptRaised | ApprovalNeeded):
                         # Before the client can see the id.
-                        asked_id = items.approval_id if isinstance(happened, ApprovalNeeded) else happened.interrupt_id
+                        by_request = isinstance(happened, ApprovalNeeded)
+                        asked_id = items.id_of_next(happened) if by_request else happened.interrupt_id
                         await approvals.remember(
                             (asked_id,),
                             thread_id=turn.thread_id,
                             interrupt_id=happened.interrupt_id,
                             user=user,
                         )
-                    for event in events:
+                    for event in items.write(happened):
                         yield event
                     yield stream.checkpoint()
         except Stopped:
@@ -138,7 +145,7 @@ async def _turn(
         if answers and (context.is_recovery or await runs.waits_for(thread_id, question)):
             return await runs.answer(context.response_id, thread_id, answers)
     # A new case is a new thread: its steps must not be taken for those of an earlier one.
-    return Turn(context.response_id, text, plan_only=_plan_only(request))
+    return Turn(context.response_id, context.response_id, text, plan_only=_plan_only(request))
 
 
 class InvalidMetadata(Exception):

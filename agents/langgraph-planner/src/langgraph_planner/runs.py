@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agent_runtime.state_store import JSON, StateStore
+from agent_runtime.state_store import JSON, StateStore, StoredItem
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, StateSnapshot
@@ -24,6 +24,7 @@ _MOST_NODES = 200
 class Turn:
     """One response's part in a run."""
 
+    response_id: str
     thread_id: str
     case: str = ""
     plan_only: bool = False
@@ -64,7 +65,7 @@ class Runs:
                 "log_from": len(state.values.get("log", ())),
             }
             _, kept = await self._store.put_if_absent(f"turn/{response_id}", turn)
-        return Turn(thread_id, **kept.value)
+        return Turn(response_id, thread_id, **kept.value)
 
     async def waits_for(self, thread_id: str, interrupt_id: str) -> bool:
         """Whether the run still waits for an answer to this interrupt."""
@@ -88,24 +89,37 @@ class Runs:
             if not turn.answers:
                 return
         state = await self._state(turn.thread_id)
+        ended = await self._store.get(f"turn_end/{turn.response_id}")
+        log_to = ended.value["log_to"] if ended else None
         told = turn.log_from
-        for entry in state.values.get("log", ())[told:]:
+        for entry in state.values.get("log", ())[told:log_to]:
             yield from_json(entry)
             told += 1
-        goes_on, given = _input(turn, state)
-        if goes_on:
-            # "sync" and "values": what is yielded is in the store, so nothing is told that a crash could take back.
-            config = _config(turn.thread_id) | {"recursion_limit": _MOST_NODES}
-            async for values in self._graph.astream(given, config, stream_mode="values", durability="sync"):
-                for entry in values.get("log", ())[told:]:
-                    yield from_json(entry)
-                    told += 1
-            state = await self._state(turn.thread_id)
-        for asked in state.interrupts:
-            yield InterruptRaised(asked.id, asked.value)
-            if asked.value["type"] != "question":
-                yield ApprovalNeeded(asked.id, asked.value["tool"], asked.value["arguments"])
-            yield Told(asked.value["message"])
+        if ended is None:
+            goes_on, given = _input(turn, state)
+            if goes_on:
+                # "sync" and "values": what is yielded is in the store, so nothing is told that a crash could take back.
+                config = _config(turn.thread_id) | {"recursion_limit": _MOST_NODES}
+                async for values in self._graph.astream(given, config, stream_mode="values", durability="sync"):
+                    for entry in values.get("log", ())[told:]:
+                        yield from_json(entry)
+                        told += 1
+                state = await self._state(turn.thread_id)
+            ended = await self._end(turn, state, log_to=told)
+        for interrupt_id, value in ended.value["asked"] if ended else ():
+            yield InterruptRaised(interrupt_id, value)
+            if value["type"] != "question":
+                yield ApprovalNeeded(interrupt_id, value["tool"], value["arguments"])
+            yield Told(value["message"])
+
+    async def _end(self, turn: Turn, state: StateSnapshot, *, log_to: int) -> StoredItem | None:
+        """Keep where a turn ends, if it ends with questions: before anybody can answer them, because the answer's turn
+        moves the run on, and this one may have to be told again after a crash."""
+        if not state.interrupts:
+            return None
+        asked = [[one.id, one.value] for one in state.interrupts]
+        _, kept = await self._store.put_if_absent(f"turn_end/{turn.response_id}", {"log_to": log_to, "asked": asked})
+        return kept
 
     async def _state(self, thread_id: str) -> StateSnapshot:
         return await self._graph.aget_state(_config(thread_id))
