@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+import shutil
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 from agent_runtime.model_exchange import ModelReply, ModelRequest
-from agent_runtime.testing import AgentProcess, Hang, ScriptedModel
+from agent_runtime.testing import AgentProcess, Failure, Hang, ScriptedModel
 
 BROKEN = "Order NP-10274 arrived broken, the customer wants the money back."
 
@@ -32,6 +34,8 @@ class StopsOnce:
     def __init__(self, script: Any, where: str) -> None:
         self._where = where
         self._stopped = False
+        self.then: Any = None
+        """What the model answers to the same question after that, instead of what the book says."""
         self.model = ScriptedModel(self._answer)
         self._plan = script.planned(
             script.looked_up("NP-10274"),
@@ -48,6 +52,8 @@ class StopsOnce:
         if name == self._where and not self._stopped:
             self._stopped = True
             return Hang()
+        if name == self._where and self.then is not None:
+            return self.then
         if name == "runbook_choice":
             return self._choice
         if name == "plan":
@@ -107,6 +113,37 @@ async def test_a_background_run_goes_on_in_the_next_process(script, ledger, wher
     ]
     assert "3 of 3 steps were done" in final.output_text
     assert Counter(entry.tool for entry in await ledger()) == {"open_case": 1, "draft_reply": 1}
+
+
+async def test_a_response_that_had_ended_when_its_process_died_is_not_run_again(
+    script, ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SDK ends a response before it removes its task's record, and takes up every record that is left."""
+    monkeypatch.setenv("AGENTSERVER_STATE_ROOT", str(tmp_path / "state"))
+    stopping = StopsOnce(script, "arguments")
+    stopping.then = Failure(400)
+    async with stopping.model.serve() as base_url:
+        process = AgentProcess("langgraph_planner", env={"OPENAI_BASE_URL": base_url, "MODEL_NAME": "m"})
+        async with process, client(process) as ask:
+            response = await ask.responses.create(model="any", input=BROKEN, background=True)
+            await asyncio.wait_for(stopping.model.hanging.wait(), 10)
+            await process.kill()
+            shutil.copytree(tmp_path / "state" / "tasks", tmp_path / "records")
+            await process.start()
+            final = await ended(ask, response.id)
+            calls = len(stopping.model.requests)
+            await process.kill()
+            shutil.copytree(tmp_path / "records", tmp_path / "state" / "tasks", dirs_exist_ok=True)
+            await process.start()
+            async with asyncio.timeout(30):
+                while list((tmp_path / "state" / "tasks").rglob("*.json")):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            again = await ended(ask, response.id)
+    assert final.status == again.status == "failed"
+    assert again.error == final.error
+    assert [item.to_dict() for item in again.output] == [item.to_dict() for item in final.output]
+    assert len(stopping.model.requests) == calls
+    assert Counter(entry.tool for entry in await ledger()) == {"open_case": 1}
 
 
 async def test_an_approved_run_that_is_killed_refunds_once_and_ends(script, ledger) -> None:

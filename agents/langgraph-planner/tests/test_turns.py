@@ -1,0 +1,84 @@
+"""A turn tells the same whenever it is told again, also when the run has gone on, and moves nothing that is not its own."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from agent_runtime.settings import load_settings
+from agent_runtime.state_store import open_state_store
+from agent_runtime.testing.scripted_model import ScriptedModel
+from langgraph_planner.checkpointer import StateStoreSaver
+from langgraph_planner.graph import Planner, compile_graph
+from langgraph_planner.model_calls import Model
+from langgraph_planner.progress import ApprovalNeeded, InterruptRaised, Told
+from langgraph_planner.runs import Runs, Turn
+from langgraph_planner.settings import PlannerSettings
+from support_desk.desk import open_desk
+from support_desk.handbook import load_runbooks
+from support_desk.handbook_index import open_handbook
+
+CASE = "Order NP-10274 arrived broken."
+
+
+@pytest.fixture
+async def runs(script: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Runs]:
+    settings = load_settings(PlannerSettings)
+    model = ScriptedModel()
+    model.enqueue(
+        script.chosen("damaged-on-arrival"),
+        script.planned(
+            script.looked_up("NP-10274"),
+            script.refunded("NP-10274", "1.50", "CHF"),
+            script.looked_up("NP-10231"),
+            script.refunded("NP-10274", "0.50", "CHF"),
+        ),
+    )
+    state = open_state_store(settings, "langgraph-planner")
+    desk = open_desk(settings, open_handbook(settings))
+    planner = Planner(
+        Model(settings, transport=model.transport),
+        desk,
+        load_runbooks(settings.handbook_dir),
+        max_steps=12,
+        max_replans=0,
+        max_model_calls=40,
+        max_model_tokens=200_000,
+    )
+    yield Runs(compile_graph(planner, StateStoreSaver(state)), state, most_seconds=300)
+    await desk.close()
+
+
+async def told(runs: Runs, turn: Turn) -> list[Any]:
+    return [entry async for entry in runs.follow(turn)]
+
+
+async def test_a_turn_that_asked_is_told_the_same_after_its_answer_moved_the_run_on(runs: Runs, ledger) -> None:
+    first = Turn("response-1", "thread", CASE)
+    asked = await told(runs, first)
+    interrupt, request, message = asked[-3:]
+    assert isinstance(interrupt, InterruptRaised)
+    assert isinstance(request, ApprovalNeeded)
+    assert isinstance(message, Told)
+
+    answer = await runs.answer("response-2", "thread", {request.interrupt_id: {"approve": True}})
+    going_on = runs.follow(answer)
+    assert (await anext(going_on)).call_id  # type: ignore[attr-defined]
+    # The first process died before its task's record was gone: the next one tells the first turn again, meanwhile.
+    assert await told(runs, first) == asked
+    rest = [entry async for entry in going_on]
+    assert isinstance(rest[-2], ApprovalNeeded)
+    assert rest[-2].interrupt_id != request.interrupt_id
+    assert await told(runs, first) == asked
+    assert (await told(runs, answer))[1:] == rest
+    assert [entry.tool for entry in await ledger()] == ["issue_refund"]
+
+
+async def test_a_response_that_answers_gets_the_same_turn_again(runs: Runs) -> None:
+    request = (await told(runs, Turn("response-1", "thread", CASE)))[-2]
+    answers = {request.interrupt_id: {"approve": True}}
+    answer = await runs.answer("response-2", "thread", answers)
+    assert not answer.answered_before
+    assert await runs.answer("response-2", "thread", answers) == answer
+    late = await runs.answer("response-3", "thread", answers)
+    assert late.answered_before
+    assert [type(entry) for entry in await told(runs, late)] == [Told]
