@@ -146,6 +146,24 @@ async def test_a_response_that_had_ended_when_its_process_died_is_not_run_again(
     assert Counter(entry.tool for entry in await ledger()) == {"open_case": 1}
 
 
+async def test_the_events_of_a_response_that_had_ended_are_replayed_after_a_restart(script) -> None:
+    stopping = StopsOnce(script, "nothing")
+    async with stopping.model.serve() as base_url:
+        process = AgentProcess("langgraph_planner", env={"OPENAI_BASE_URL": base_url, "MODEL_NAME": "m"})
+        async with process, client(process) as ask:
+            stream = await ask.responses.create(model="any", input=BROKEN, background=True, stream=True)
+            live = [event.to_dict(warnings=False) async for event in stream]
+            response_id = live[0]["response"]["id"]
+            await process.kill()
+            await process.start()
+            replayed = await ask.responses.retrieve(response_id, stream=True, starting_after=4)
+            assert [event.to_dict(warnings=False) async for event in replayed] == live[5:]
+            unknown = response_id[:-4] + "AAAA"
+            with pytest.raises(openai.NotFoundError):
+                await ask.responses.retrieve(unknown, stream=True)
+    assert live[-1]["type"] == "response.completed"
+
+
 async def test_an_approved_run_that_is_killed_refunds_once_and_ends(script, ledger) -> None:
     """The approval is answered in the background; the process dies while the reply after the refund is written."""
     stopping = StopsOnce(script, "arguments")

@@ -9,6 +9,7 @@ from starlette.middleware import Middleware
 from agent_runtime.hosting.protection import protect
 from agent_runtime.hosting.request_rules import RequestRule
 from agent_runtime.hosting.responses.replay_guard import ReplayGuard
+from agent_runtime.hosting.responses.stream_files import StreamFiles
 from agent_runtime.hosting.responses_rules import check_responses_request
 from agent_runtime.settings import AgentSettings
 
@@ -22,6 +23,6 @@ def protect_responses(
 ) -> None:
     """As `protect`, for a host with the Responses protocol. `store` is what `open_response_store` gave."""
     protect(host, settings, request_rules={("POST", "/responses"): check_responses_request, **(request_rules or {})})
-    if store is not None:
-        layers: list[Any] = [Middleware(ReplayGuard, store=store)]
-        host.user_middleware.extend(layers)
+    layers: list[Any] = [Middleware(ReplayGuard, store=store)] if store is not None else []
+    layers.append(Middleware(StreamFiles, folder=settings.state_root / "streams"))
+    host.user_middleware.extend(layers)

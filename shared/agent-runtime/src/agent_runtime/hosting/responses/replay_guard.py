@@ -26,7 +26,7 @@ class ReplayGuard:
         self.store = store
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response_id = _replayed(scope)
+        response_id = replayed_id(scope)
         if response_id is not None:
             user_id = Headers(scope=scope).get("x-agent-user-id")
             try:
@@ -64,7 +64,7 @@ def _id_in(body: bytes) -> str | None:
     return chosen if isinstance(chosen, str) else None
 
 
-def _replayed(scope: Scope) -> str | None:
+def replayed_id(scope: Scope) -> str | None:
     """The id of the response whose stream is asked for, or None for any other request."""
     if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or not scope["path"].startswith(_PREFIX):
         return None
