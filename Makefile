@@ -7,7 +7,7 @@ export DOCS
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run ingest test-setup test soak eval bench lint format typecheck doctor graph lock clean
+.PHONY: help setup run ingest test-setup test soak eval bench lint format typecheck doctor graph manifests lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -51,6 +51,9 @@ doctor: setup ## Say what a deployment would fail on; ARGS="--fix" repairs what 
 
 graph: setup ## Draw langgraph-planner's graph into its README
 	@$(VENV_PYTHON) -m repo_tools graph
+
+manifests: setup ## Write each agent's agent.manifest.yaml, for azd ai agent init -m
+	@$(VENV_PYTHON) -m repo_tools manifests
 
 lock: setup ## Resolve the dependencies again; ARGS="--upgrade" takes newer ones
 	@$(VENV_PYTHON) -m repo_tools lock $(ARGS)

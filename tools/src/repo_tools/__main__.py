@@ -51,6 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     search_index.add_argument("--dry-run", action="store_true", help="say what would be done; push reads the index")
     doctor = verbs.add_parser("doctor", help="say what a deployment would fail on, before Azure does")
     doctor_command.add_arguments(doctor, ROOT)
+    verbs.add_parser("manifests", help="write each agent's agent.manifest.yaml from its agent.yaml and azure.yaml")
     verbs.add_parser("graph", help="draw langgraph-planner's graph into its README")
     verbs.add_parser("lint", help="check style and formatting")
     verbs.add_parser("format", help="format the code and fix what can be fixed")
@@ -100,6 +101,10 @@ def main(arguments: list[str] | None = None) -> int:
         from repo_tools import graph_picture  # noqa: PLC0415
 
         return graph_picture.write()
+    if options.verb == "manifests":
+        from repo_tools import manifest  # noqa: PLC0415
+
+        return manifest.write_all()
     if options.verb == "lock":
         return lock.lock(upgrade=options.upgrade)
     return code_style.lint() if options.verb == "lint" else code_style.format_code()
