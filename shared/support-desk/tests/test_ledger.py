@@ -204,3 +204,20 @@ async def test_reading_leaves_nothing_in_the_ledger(desk: Desk, call: Call) -> N
 
 def _currency(desk: Desk) -> str:
     return str(desk.order(ORDER).currency)
+
+
+async def test_a_fence_stops_a_call_that_has_not_begun_and_tells_of_one_that_has(desk: Desk, call: Call) -> None:
+    refund = {"order_id": ORDER, "amount": "10.00", "currency": _currency(desk)}
+    assert await desk.ledger.fence("cut", "issue_refund") is None
+    with pytest.raises(ToolError) as stopped:
+        await call("issue_refund", key="cut", **refund)
+    assert stopped.value.code == "stopped"
+    assert await desk.ledger.fence("cut", "issue_refund") is None
+    assert not await refunds_of(desk.store, ORDER)
+    assert (await desk.ledger.entries()).entries == ()
+
+    await call("issue_refund", key="done", **refund)
+    entry = await desk.ledger.fence("done", "issue_refund")
+    assert entry is not None
+    assert entry.state is EntryState.DONE
+    assert await call("issue_refund", key="done", **refund)

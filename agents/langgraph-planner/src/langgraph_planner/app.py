@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from agent_runtime.hosting import host_options
 from agent_runtime.hosting.responses import open_response_store, protect_responses
+from agent_runtime.hosting.responses.cancelled_output import CancelledOutputs
 from agent_runtime.settings import SettingsError
 from agent_runtime.state_store import open_state_store
 from azure.ai.agentserver.responses import ResponsesAgentServerHost, ResponsesServerOptions
@@ -51,6 +52,7 @@ def build_app(
     )
     most_seconds = settings.max_run_seconds
     runs = Runs(compile_graph(planner, StateStoreSaver(state)), state, most_seconds=most_seconds)
-    register_planner(host, planner, runs, Approvals(state), most_seconds=most_seconds)
-    protect_responses(host, settings, store=store)
+    cancelled = CancelledOutputs(state)
+    register_planner(host, planner, runs, Approvals(state), cancelled, most_seconds=most_seconds)
+    protect_responses(host, settings, store=store, cancelled=cancelled)
     return host

@@ -339,14 +339,34 @@ class Planner:
             text = report(self._runbooks[state["runbook"]].title, state["records"])
         return {"log": _logged(Told(text))}
 
-    def account(self, state: PlannerState) -> str:
-        """What a run that was stopped has done so far."""
+    async def account(self, state: PlannerState) -> str:
+        """What a run that was stopped has done so far, by the ledger for the step in which it was stopped. A step that
+        had not begun does not begin any more."""
         runbook = self._runbooks.get(state.get("runbook") or "")
         if runbook is None or not state.get("plan"):
             return "Nothing was done."
-        ready = bool((state["ready"] or {}).get("arguments"))
-        begun = [step["tool"] for step in (state["plan"] or {})["steps"][state["position"] :]][:ready]
-        return report(runbook.title, state["records"], stopped_in=begun[0] if begun else None)
+        return report(runbook.title, state["records"], stopped_in=await self._stopped_in(state))
+
+    async def _stopped_in(self, state: PlannerState) -> tuple[str, str] | None:
+        """The tool of the step that was cut, and what became of it."""
+        steps = Plan.model_validate(state["plan"]).steps[state["position"] :]
+        if not steps or not (state["ready"] or {}).get("arguments"):
+            return None
+        tool = TOOLS_BY_NAME[steps[0].tool]
+        if not tool.side_effect:
+            return tool.name, "it changes nothing."
+        try:
+            entry = await self._desk.ledger.fence(f"{state['thread_id']}:{steps[0].id}", tool.name)
+        except StateStoreError:
+            return (
+                tool.name,
+                "it had begun, and may or may not have taken effect: the desk's records cannot be reached.",
+            )
+        if entry is None:
+            return tool.name, "it had no effect, and will have none."
+        if entry.result is None:
+            return tool.name, "it had begun, and may or may not have taken effect."
+        return tool.name, f"it did take effect: {entry.result.get('summary') or 'see the records of the desk.'}"
 
     async def _fill(
         self, state: PlannerState, instructions: str, text: str, name: str, schema: dict[str, Any]

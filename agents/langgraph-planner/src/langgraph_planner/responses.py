@@ -6,10 +6,11 @@ last one, from the run's checkpoint (azure-ai-agentserver-responses, `resilient_
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any
 
+from agent_runtime.hosting.responses.cancelled_output import CancelledOutputs
 from agent_runtime.hosting.responses.resumption import ended_before, repeat_end, resume_stream
 from agent_runtime.interruptible import Stopped, until
 from agent_runtime.model_errors import ModelError
@@ -34,7 +35,13 @@ logger = logging.getLogger(__name__)
 
 
 def register_planner(
-    host: ResponsesAgentServerHost, planner: Planner, runs: Runs, approvals: Approvals, *, most_seconds: float
+    host: ResponsesAgentServerHost,
+    planner: Planner,
+    runs: Runs,
+    approvals: Approvals,
+    cancelled: CancelledOutputs,
+    *,
+    most_seconds: float,
 ) -> None:
     """Register the planner as the response handler of `host`."""
 
@@ -42,6 +49,14 @@ def register_planner(
     async def respond(
         request: Mapping[str, Any], context: ResponseContext, cancellation_signal: asyncio.Event
     ) -> AsyncIterator[Any]:
+        with cancelled.running(context.response_id):
+            async with aclosing(answer(request, context, cancellation_signal)) as events:
+                async for event in events:
+                    yield event
+
+    async def answer(
+        request: Mapping[str, Any], context: ResponseContext, cancellation_signal: asyncio.Event
+    ) -> AsyncGenerator[Any, None]:
         stream = _open(request, context)
         shown = len(stream.response["output"])
         ended = ended_before(context)
@@ -79,7 +94,13 @@ def register_planner(
                     yield stream.checkpoint()
         except Stopped:
             if cancellation_signal.is_set():
-                return  # The host ends a cancelled response itself.
+                done = await _account(planner, runs, turn)
+                events = list(items.write(Told(f"The run was cancelled. {done}")))
+                # Before the next event, after which the host reads no more; it ends the response itself.
+                await cancelled.keep(context.response_id, stream.response["output"])
+                for event in events:
+                    yield event
+                return
             if context.shutdown.is_set():
                 if request.get("background"):
                     await context.exit_for_recovery()  # The next process goes on; this raises.
@@ -115,10 +136,19 @@ def register_planner(
         if not reason:
             yield stream.emit_completed()
             return
-        done = planner.account(await runs.values(turn.thread_id)) if turn else "Nothing was done."  # type: ignore[arg-type]
-        for event in items.write(Told(f"{text} {done}")):
+        for event in items.write(Told(f"{text} {await _account(planner, runs, turn)}")):
             yield event
         yield stream.emit_incomplete(reason=reason)
+
+
+async def _account(planner: Planner, runs: Runs, turn: Turn | None) -> str:
+    if turn is None:
+        return "Nothing was done."
+    try:
+        return await planner.account(await runs.values(turn.thread_id))  # type: ignore[arg-type]
+    except StateStoreError:
+        logger.exception("no account of a run that was stopped")
+        return "What was done is in the desk's records; the planner's own cannot be reached right now."
 
 
 def _open(request: Mapping[str, Any], context: ResponseContext) -> ResponseEventStream:

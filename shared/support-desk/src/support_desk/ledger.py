@@ -31,6 +31,8 @@ def utc_now() -> datetime:
 class EntryState(StrEnum):
     STARTED = "started"
     DONE = "done"
+    FENCED = "fenced"
+    """Never begun, and never to begin: `Ledger.fence`."""
 
 
 class LedgerEntry(BaseModel):
@@ -75,8 +77,8 @@ class Ledger:
         `effect` must be safe to repeat with the same key, also concurrently, and return JSON.
 
         Raises:
-            ToolError: `idempotency_conflict` when the key was used for another tool or other arguments, and what
-                `effect` raises.
+            ToolError: `idempotency_conflict` when the key was used for another tool or other arguments, `stopped` when
+                the key is fenced, and what `effect` raises.
             ValueError: the key is empty or longer than 512 characters.
         """
         if not 0 < len(idempotency_key) <= _LONGEST_KEY:
@@ -99,6 +101,21 @@ class Ledger:
             raise
         return await self._finish(item, entry, result)
 
+    async def fence(self, idempotency_key: str, tool: str) -> LedgerEntry | None:
+        """The entry of a call that was cut, or None: it had not begun, and from now on no call with this key begins,
+        also none that is already on its way in a thread or another process."""
+        fence = LedgerEntry(
+            idempotency_key=idempotency_key,
+            tool=tool,
+            arguments={},
+            state=EntryState.FENCED,
+            claimed_at=self._clock(),
+        )
+        # Without the tags of an entry: it is no side effect.
+        _, item = await self._store.put_if_absent(_key(idempotency_key), _json(fence))
+        entry = LedgerEntry.model_validate(item.value)
+        return None if entry.state is EntryState.FENCED else entry
+
     async def entry(self, idempotency_key: str) -> LedgerEntry | None:
         item = await self._store.get(_key(idempotency_key))
         return LedgerEntry.model_validate(item.value) if item else None
@@ -112,6 +129,8 @@ class Ledger:
 
     def _same(self, claim: LedgerEntry, item: StoredItem) -> LedgerEntry:
         entry = LedgerEntry.model_validate(item.value)
+        if entry.state is EntryState.FENCED:
+            raise ToolError("stopped", f"The run that called {entry.tool} was stopped before it had begun.")
         if (entry.tool, _canonical(entry.arguments)) != (claim.tool, _canonical(claim.arguments)):
             raise ToolError(
                 "idempotency_conflict",

@@ -45,6 +45,9 @@ def repeat_end(stream: ResponseEventStream, stored: Mapping[str, Any]) -> Any:
         case "incomplete":
             details = stored.get("incomplete_details") or {}
             return stream.emit_incomplete(reason=details.get("reason"), usage=stored.get("usage"))
+        case "cancelled":
+            # The SDK has no event of its own for it, and takes this one (`streaming/_state_machine.py`).
+            return {"type": "response.failed", "response": dict(stored)}
     error = stored.get("error") or {}
     code, message = error.get("code", "server_error"), error.get("message", "The response had failed.")
     return stream.emit_failed(code=code, message=message, usage=stored.get("usage"))
