@@ -7,7 +7,7 @@ export DOCS
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run ingest test-setup test soak eval bench lint format typecheck doctor graph manifests lock clean
+.PHONY: help setup run ingest test-setup test soak eval bench lint format typecheck doctor graph manifests images lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -54,6 +54,9 @@ graph: setup ## Draw langgraph-planner's graph into its README
 
 manifests: setup ## Write each agent's agent.manifest.yaml, for azd ai agent init -m
 	@$(VENV_PYTHON) -m repo_tools manifests
+
+images: setup ## Build the agents' images with docker, podman or buildah; their bills of materials go to dist/
+	@$(VENV_PYTHON) -m repo_tools images $(AGENT) $(ARGS)
 
 lock: setup ## Resolve the dependencies again; ARGS="--upgrade" takes newer ones
 	@$(VENV_PYTHON) -m repo_tools lock $(ARGS)

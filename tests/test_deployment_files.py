@@ -87,6 +87,21 @@ def test_the_dockerfiles_differ_in_nothing_but_the_name() -> None:
     assert len(shapes) == 1
 
 
+@pytest.mark.parametrize("agent", sorted(AGENTS))
+def test_an_image_says_what_it_is_and_what_it_stands_on(agent: str) -> None:
+    """Keys of the OCI image specification, annotations.md."""
+    text = (ROOT / f"agents/{agent}/Dockerfile").read_text(encoding="utf-8")
+    bases = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
+    labels = dict(re.findall(r'org\.opencontainers\.image\.([a-z.]+)="([^"]*)"', text))
+    assert len({*bases}) == 1, "the virtual environment of the first stage needs the same Python in the last"
+    assert labels == {
+        "title": agent,
+        "version": "$VERSION",
+        "revision": "$REVISION",
+        "base.name": f"docker.io/library/{bases[0]}",
+    }
+
+
 def test_the_build_context_is_an_allow_list_without_secrets_and_tests() -> None:
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     rules = [line for line in lines if line and not line.startswith("#")]

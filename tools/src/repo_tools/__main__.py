@@ -51,23 +51,41 @@ def main(arguments: list[str] | None = None) -> int:
     search_index.add_argument("--dry-run", action="store_true", help="say what would be done; push reads the index")
     doctor = verbs.add_parser("doctor", help="say what a deployment would fail on, before Azure does")
     doctor_command.add_arguments(doctor, ROOT)
+    images = verbs.add_parser("images", help="build the agents' images, and write what is in them")
+    images.add_argument("agents", nargs="*", metavar="AGENT", help="which ones (default: all)")
+    images.add_argument("--engine", choices=["docker", "podman", "buildah"], help="default: the first that works")
+    images.add_argument("--only-sbom", action="store_true", help="build nothing, write the bills of materials")
+    images.add_argument("--try", action="store_true", dest="try_each", help="run each once, ask it and measure it")
+    images.add_argument(
+        "--output", type=Path, default=ROOT / "dist", metavar="DIR", help="of the bills (default: dist)"
+    )
     verbs.add_parser("manifests", help="write each agent's agent.manifest.yaml from its agent.yaml and azure.yaml")
     verbs.add_parser("graph", help="draw langgraph-planner's graph into its README")
     verbs.add_parser("lint", help="check style and formatting")
     verbs.add_parser("format", help="format the code and fix what can be fixed")
 
     options = parser.parse_args(arguments)
-    if options.verb == "run":
+    if options.verb in ("run", "images"):
         try:
             known = {agent.name: agent for agent in agents()}
         except ValueError as error:
-            print(f"run: {error}", file=sys.stderr)
+            print(f"{options.verb}: {error}", file=sys.stderr)
             return 2
         unknown = [name for name in options.agents if name not in known]
         if unknown:
-            print(f"run: no agent is called {unknown[0]}. There are: {', '.join(known)}", file=sys.stderr)
+            print(f"{options.verb}: no agent is called {unknown[0]}. There are: {', '.join(known)}", file=sys.stderr)
             return 2
         chosen = [agent for agent in known.values() if not options.agents or agent.name in options.agents]
+        if options.verb == "images":
+            from repo_tools import images as agent_images  # noqa: PLC0415
+
+            return agent_images.run(
+                chosen,
+                engine=options.engine,
+                only_sbom=options.only_sbom,
+                try_each=options.try_each,
+                output=options.output,
+            )
         # Only this verb needs the agents' packages; the others must work while those are broken.
         from repo_tools import run_agents  # noqa: PLC0415
 

@@ -41,6 +41,15 @@ def local_packages(root: Path = ROOT) -> tuple[Path, ...]:
     return tuple(sorted(path.parent for pattern in patterns for path in root.glob(f"{pattern}/pyproject.toml")))
 
 
+def shared_packages(root: Path = ROOT) -> tuple[Path, ...]:
+    """The folders of the packages that every image has in it."""
+    return tuple(sorted(path.parent for path in root.glob("shared/*/pyproject.toml")))
+
+
+def project_version(folder: Path) -> str:
+    return str(_pyproject(folder)["project"]["version"])
+
+
 def project_name(folder: Path) -> str:
     return str(_pyproject(folder)["project"]["name"])
 
