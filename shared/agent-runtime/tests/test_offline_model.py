@@ -414,6 +414,19 @@ RUNBOOK = Message(
 )
 
 
+@pytest.mark.parametrize("words", ["meanwhile, note the time", "note the time at the same time", "Meanwhile: note it"])
+def test_a_step_that_is_done_meanwhile_waits_for_what_the_one_before_it_waits_for(words: str) -> None:
+    items = [
+        "1. `get_rental` — find the rental.",
+        f"2. `write_note` — {words}.",
+        "3. `write_note` — note what happened.",
+        f"4. `write_note` — {words}.",
+        "5. `write_note` — note the end.",
+    ]
+    plan = fill(PLAN_SCHEMA, "The bicycle of BR-1002 was stolen.", Message("system", "## Steps\n\n" + "\n".join(items)))
+    assert [one["depends_on"] for one in plan["steps"]] == [[], [], ["s1", "s2"], ["s1", "s2"], ["s3", "s4"]]
+
+
 def test_a_plan_has_one_step_for_each_item_that_names_a_tool() -> None:
     plan = fill(PLAN_SCHEMA, "The bicycle of rental BR-1002 was stolen, a theft at the station. What now?", RUNBOOK)
     assert plan["goal"] == "The bicycle of rental BR-1002 was stolen, a theft at the station."

@@ -42,6 +42,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "update_case": {"case_id": "CASE-3F9A2B7C41", "status": "resolved", "priority": None, "note": "Refunded."},
     "draft_reply": {"case_id": None, "order_id": DELIVERED, "subject": "Your order", "body": "Hello"},
+    "send_reply": {"draft_id": "DR-3F9A2B7C41", "subject": None, "body": None},
     "issue_refund": {
         "order_id": DELIVERED,
         "amount": "49.90",
@@ -55,7 +56,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 
 def test_the_tools_are_these_in_this_order() -> None:
     assert [tool.name for tool in TOOLS] == list(EXAMPLES)
-    assert [tool.name for tool in TOOLS if tool.irreversible] == ["issue_refund"]
+    assert [tool.name for tool in TOOLS if tool.irreversible] == ["send_reply", "issue_refund"]
     assert [tool.name for tool in TOOLS if tool.side_effect] == list(EXAMPLES)[3:]
 
 
@@ -263,6 +264,22 @@ async def test_a_draft_goes_to_the_customer_of_its_order_or_case_and_is_not_sent
     assert (by_case.draft.to, by_case.draft.order_id) == ("lena.brandt@example.org", LOST)
     mixed = await refusal("draft_reply", case_id=case.case_id, order_id=DELIVERED, subject="x", body="x")
     assert mixed.code == "order_mismatch"
+
+
+async def test_a_draft_is_sent_once_as_it_is_or_as_it_was_edited(desk: Desk, call: Call, refusal: Refusal) -> None:
+    draft = (await call("draft_reply", **EXAMPLES["draft_reply"])).draft
+    sent = (await call("send_reply", key="send", draft_id=draft.draft_id)).reply
+    assert (sent.to, sent.subject, sent.body) == (draft.to, draft.subject, draft.body)
+    assert (await call("send_reply", key="send", draft_id=draft.draft_id)).reply == sent
+    assert (await refusal("send_reply", key="again", draft_id=draft.draft_id)).code == "already_sent"
+    assert (await refusal("send_reply", draft_id="DR-0000000000")).code == "draft_not_found"
+    assert (await refusal("send_reply", draft_id="../orders")).code == "invalid_arguments"
+
+    other = (await call("draft_reply", key="other", order_id=DELIVERED, subject="A", body="B")).draft
+    edited = (await call("send_reply", key="edited", draft_id=other.draft_id, body="B, with a word more")).reply
+    assert (edited.subject, edited.body) == ("A", "B, with a word more")
+    outbox = await desk.store.list({"kind": "sent_reply"})
+    assert {item.value["reply_id"] for item in outbox.items} == {sent.reply_id, edited.reply_id}
 
 
 # --- refunds

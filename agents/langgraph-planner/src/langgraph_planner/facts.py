@@ -12,10 +12,20 @@ def learn(facts: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
     for part in (output.get("order"), output.get("customer"), output.get("case"), output):
         if isinstance(part, dict):
             learned |= {name: part[name] for name in ("order_id", "customer_id", "case_id", "email") if part.get(name)}
+    draft = output.get("draft")
+    if isinstance(draft, dict):
+        learned |= {"draft_id": draft["draft_id"], "draft_subject": draft["subject"], "draft_body": draft["body"]}
     left = output.get("left_to_refund")
     if isinstance(left, dict):
         learned |= {"amount": left["amount"], "currency": left["currency"]}
     return learned
+
+
+def for_tool(tool: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts by the names of the tool's arguments. Whoever approves a reply is shown what it says."""
+    if tool != "send_reply":
+        return facts
+    return facts | {"subject": facts.get("draft_subject"), "body": facts.get("draft_body")}
 
 
 def complete(arguments: dict[str, Any], parameters: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from support_desk.desk import Desk
 from support_desk.desk_tools import TOOLS_BY_NAME, ToolError
 from support_desk.handbook import Runbook
 
-from langgraph_planner.facts import complete, learn, missing
+from langgraph_planner.facts import complete, for_tool, learn, missing
 from langgraph_planner.limits import LimitReached
 from langgraph_planner.model_calls import Model
 from langgraph_planner.plan import Plan, Step, arguments_schema, continued, plan_schema, read_plan
@@ -236,7 +236,7 @@ class Planner:
             why = "which failed" if failed.issuperset(broken) else "which could not be done"
             return self._next(state, step, "skipped", reason=f"It needs {', '.join(broken)}, {why}.")
         tool = TOOLS_BY_NAME[step.tool]
-        arguments = complete(step.arguments, tool.parameters(), state["facts"])
+        arguments = complete(step.arguments, tool.parameters(), for_tool(tool.name, state["facts"]))
         spent: dict[str, int] = {}
         if missing(arguments, tool.parameters()):
             instructions = COMPLETE.format(tool=tool.name, description=tool.description, reason=step.reason)

@@ -19,8 +19,8 @@ def propose(tool: str, reason: str, records: Sequence[Mapping[str, Any]]) -> dic
 
 
 def plain_reason(tool: str, reason: str) -> str:
-    """A step's reason without the tool's name, with which runbooks begin their items."""
-    return reason.removeprefix(tool).lstrip(" —-:")
+    """A step's reason without the tool's name, with which runbooks begin their items, and the word for its order."""
+    return reason.removeprefix(tool).lstrip(" —-:").removeprefix("meanwhile, ")
 
 
 def _letter(done: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> str:

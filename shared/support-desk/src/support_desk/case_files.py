@@ -14,7 +14,7 @@ from support_desk.stored_documents import Document, edit_document
 
 
 class ReplyDraft(BaseModel):
-    """A reply that waits for a person to send it. Nothing in this package sends mail."""
+    """A reply that waits for a person to review it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,6 +26,22 @@ class ReplyDraft(BaseModel):
     subject: str
     body: str
     drafted_at: UtcTime
+
+
+class SentReply(BaseModel):
+    """A reply that has left the desk: it is in the outbox, from which a fork's mail service takes it. Nothing in this
+    package sends mail."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reply_id: str
+    draft_id: str
+    case_id: CaseId | None
+    order_id: OrderId | None
+    to: Email
+    subject: str
+    body: str
+    sent_at: UtcTime
 
 
 async def read_case(store: StateStore, case_id: str) -> CaseFile:
@@ -87,6 +103,45 @@ async def draft_once(store: StateStore, draft: ReplyDraft) -> ReplyDraft:
     """Store a draft whose id is derived from its key; the one that is there already wins."""
     _, item = await store.put_if_absent(f"draft/{draft.draft_id}", as_json(draft), tags={"kind": "draft"})
     return ReplyDraft.model_validate(item.value)
+
+
+async def send_once(
+    store: StateStore,
+    draft_id: str,
+    *,
+    subject: str | None,
+    body: str | None,
+    idempotency_key: str,
+    now: datetime,
+) -> SentReply:
+    """Put a draft into the outbox, with another subject or body where one is given. A draft is sent once; the same key
+    again gets what it sent.
+
+    Raises:
+        ToolError: `draft_not_found`, `already_sent`.
+    """
+    item = await store.get(f"draft/{draft_id}")
+    if item is None:
+        raise ToolError(
+            "draft_not_found", f"There is no draft {draft_id}. Write one with draft_reply, or check the id."
+        )
+    draft = ReplyDraft.model_validate(item.value)
+    reply = SentReply(
+        reply_id=derived_id("RP", idempotency_key),
+        draft_id=draft_id,
+        case_id=draft.case_id,
+        order_id=draft.order_id,
+        to=draft.to,
+        subject=subject or draft.subject,
+        body=body or draft.body,
+        sent_at=now,
+    )
+    # The key is the draft's, so that two sandboxes cannot both send it.
+    _, item = await store.put_if_absent(f"outbox/{draft_id}", as_json(reply), tags={"kind": "sent_reply"})
+    sent = SentReply.model_validate(item.value)
+    if sent.reply_id != reply.reply_id:
+        raise ToolError("already_sent", f"Draft {draft_id} was sent as {sent.reply_id}. Write a new draft to say more.")
+    return sent
 
 
 def _case_key(case_id: str) -> str:

@@ -13,7 +13,15 @@ from typing import Annotated, Any
 from agent_runtime.state_store import StateStoreError
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from support_desk.case_files import ReplyDraft, draft_once, open_once, read_case, update_once
+from support_desk.case_files import (
+    ReplyDraft,
+    SentReply,
+    draft_once,
+    open_once,
+    read_case,
+    send_once,
+    update_once,
+)
 from support_desk.cases import CaseCategory, CaseFile, CaseId, CasePriority, CaseStatus
 from support_desk.catalogue import Sku
 from support_desk.desk import Desk
@@ -41,6 +49,7 @@ __all__ = ["TOOLS", "TOOLS_BY_NAME", "DeskTool", "ToolError"]
 _LIST_LIMIT = 20
 
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+DraftId = Annotated[str, StringConstraints(pattern=r"^DR-[0-9A-F]{10}$")]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=8000)]
 
 
@@ -376,8 +385,35 @@ async def _draft_reply(desk: Desk, given: DraftReplyInput, key: str) -> DraftRep
         ),
     )
     return DraftReplyOutput(
-        summary=f"Draft {draft.draft_id} to {draft.to} is stored. It was not sent; a colleague reviews and sends it.",
+        summary=f"Draft {draft.draft_id} to {draft.to} is stored. It was not sent.",
         draft=draft,
+    )
+
+
+# --- send_reply
+
+
+class SendReplyInput(_Input):
+    draft_id: DraftId = Field(description="The draft that draft_reply returned, such as DR-3F9A2B7C41.")
+    subject: Line | None = Field(description="The subject line to send; null for the draft's.")
+    body: Text | None = Field(description="The whole text to send; null for the draft's.")
+
+
+class SendReplyOutput(_Output):
+    reply: SentReply
+
+
+async def _send_reply(desk: Desk, given: SendReplyInput, key: str) -> SendReplyOutput:
+    reply = await send_once(
+        desk.store,
+        given.draft_id,
+        subject=given.subject,
+        body=given.body,
+        idempotency_key=key,
+        now=desk.clock(),
+    )
+    return SendReplyOutput(
+        summary=f"Reply {reply.reply_id} to {reply.to} was sent: it is in the desk's outbox.", reply=reply
     )
 
 
@@ -522,14 +558,26 @@ TOOLS: tuple[DeskTool, ...] = (
         name="draft_reply",
         description=(
             "Write a reply to the customer of an order or case and store it as a draft. Nothing is sent: a colleague"
-            " reviews and sends it. Use it as the last step, when the facts are known; promise nothing that was not"
-            " done. Returns the draft with its number."
+            " reviews it, or send_reply sends it after approval. Use it when the facts are known; promise nothing that"
+            " was not done. Returns the draft with its number."
         ),
         input_model=DraftReplyInput,
         output_model=DraftReplyOutput,
         irreversible=False,
         side_effect=True,
         run=_draft_reply,
+    ),
+    DeskTool(
+        name="send_reply",
+        description=(
+            "Send a stored draft to its customer. This cannot be undone. Use it only when a runbook says so, after"
+            " draft_reply, whose number it takes; a draft is sent once. Returns the reply with its number."
+        ),
+        input_model=SendReplyInput,
+        output_model=SendReplyOutput,
+        irreversible=True,
+        side_effect=True,
+        run=_send_reply,
     ),
     DeskTool(
         name="issue_refund",

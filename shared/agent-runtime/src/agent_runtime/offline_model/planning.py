@@ -19,6 +19,7 @@ _CODE = re.compile(r"`([^`\s]+?)(?:\([^`]*\))?`")
 _CANDIDATE = re.compile(
     r"^[ \t]*(?:[-*][ \t]+)?[`\"*]*(?P<id>[\w.-]+)[`\"*]*[ \t]*[:\u2014\u2013|-][ \t]+(?P<rest>.+)$", re.MULTILINE
 )
+_MEANWHILE = re.compile(r"\b(?:meanwhile|at the same time)\b", re.IGNORECASE)
 _CASE_LABEL = re.compile(r"^\s*(?:the )?(?:case|message|request|goal|user|text)\s*:\s*", re.IGNORECASE)
 
 
@@ -56,8 +57,8 @@ def fill_plan(schema: Schema, texts: list[str], user_text: str) -> dict[str, Any
         return None
     case = _case_text(user_text, source)
     steps: list[dict[str, Any]] = []
-    for item in items:
-        steps.append(_step(schema, shape.tools[item.tool], item, len(steps) + 1, case))
+    for item, needed in zip(items, _needed(items), strict=True):
+        steps.append(_step(schema, shape.tools[item.tool], item, len(steps) + 1, needed=needed, case=case))
     plan = _around(schema, shape.name, steps, case)
     plan[shape.name] = steps
     return plan
@@ -165,7 +166,7 @@ def _case_text(user_text: str, source: str) -> str:
     return "\n".join(kept).strip() or user_text
 
 
-def _step(root: Schema, option: Schema, item: _Item, place: int, case: str) -> dict[str, Any]:
+def _step(root: Schema, option: Schema, item: _Item, place: int, *, needed: list[int], case: str) -> dict[str, Any]:
     fields = properties(option, root)
     step: dict[str, Any] = {}
     required = set(option.get("required", fields))
@@ -177,7 +178,7 @@ def _step(root: Schema, option: Schema, item: _Item, place: int, case: str) -> d
         elif name in ("number", "order", "position", "index"):
             step[name] = place
         elif name in ("depends_on", "after", "needs"):
-            step[name] = _depends_on(schema, root, place)
+            step[name] = _depends_on(schema, root, needed)
         elif name in ("reason", "why", "description", "purpose", "title"):
             step[name] = _fitted(_plain(item.text), schema, root)
         elif name in ("arguments", "args", "parameters", "input", "inputs"):
@@ -189,16 +190,29 @@ def _step(root: Schema, option: Schema, item: _Item, place: int, case: str) -> d
     return step
 
 
-def _depends_on(schema: Schema, root: Schema, place: int) -> Any:
+def _needed(items: list[_Item]) -> list[list[int]]:
+    """For each item the places of those it waits for: all since the last that began anew. An item that says
+    "meanwhile" or "at the same time" waits for what the one before it waits for."""
+    groups: list[list[int]] = [[]]
+    needed: list[list[int]] = []
+    for place, item in enumerate(items, start=1):
+        if place == 1 or not _MEANWHILE.search(item.text):
+            groups.append([])
+        groups[-1].append(place)
+        needed.append(groups[-2])
+    return needed
+
+
+def _depends_on(schema: Schema, root: Schema, needed: list[int]) -> Any:
     for one in variants(schema, root):
         if kind_of(one) == "array":
             items = variants(resolve(one.get("items", {}), root), root)
             whole = any(kind_of(each) == "integer" for each in items)
-            return [] if place == 1 else [place - 1 if whole else f"s{place - 1}"]
-        if kind_of(one) == "integer" and place > 1:
-            return place - 1
-        if kind_of(one) == "string" and place > 1:
-            return f"s{place - 1}"
+            return [place if whole else f"s{place}" for place in needed]
+        if kind_of(one) == "integer" and needed:
+            return needed[-1]
+        if kind_of(one) == "string" and needed:
+            return f"s{needed[-1]}"
     return None if allows_null(schema, root) else ""
 
 
