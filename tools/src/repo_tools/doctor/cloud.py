@@ -7,9 +7,6 @@ comes from a file of the examined project.
 
 import base64
 import json
-import logging
-import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,15 +15,20 @@ from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
 import httpx2
-from dotenv import dotenv_values
 
+from repo_tools.azure_environment import (
+    FOUNDRY_SCOPE,
+    LOGIN,
+    NotSignedIn,
+    environment_values,
+    fetch_token,
+    project_endpoint,
+)
 from repo_tools.doctor.project import Agent, Project
 from repo_tools.doctor.rule import Finding, Rule, Severity
 
 _ARM = "https://management.azure.com"
 _ARM_SCOPE = "https://management.azure.com/.default"
-_FOUNDRY_SCOPE = "https://ai.azure.com/.default"
-_FOUNDRY_HOST = ".services.ai.azure.com"
 _MAX_PAGES = 50
 _COGNITIVE, _REGISTRY, _ROLES = "2025-06-01", "2025-11-01", "2022-04-01"
 """API versions of Microsoft.CognitiveServices, Microsoft.ContainerRegistry and Microsoft.Authorization."""
@@ -84,12 +86,11 @@ class Azure:
         return self.values[name]
 
     def foundry(self, path: str) -> tuple[int, Any]:
-        endpoint = self.value("FOUNDRY_PROJECT_ENDPOINT").rstrip("/")
-        # The host alone, without user or port: what urlsplit calls netloc.
-        netloc = urlsplit(endpoint).netloc
-        if not endpoint.startswith("https://") or not re.fullmatch(r"[\w-]+" + re.escape(_FOUNDRY_HOST), netloc):
-            raise NotChecked(f"FOUNDRY_PROJECT_ENDPOINT is not https://<account>{_FOUNDRY_HOST}/api/projects/<project>")
-        return self._get(f"{endpoint}/{path}", _FOUNDRY_SCOPE, {"api-version": "v1"})
+        try:
+            endpoint = project_endpoint(self.value("FOUNDRY_PROJECT_ENDPOINT"))
+        except ValueError as error:
+            raise NotChecked(str(error)) from None
+        return self._get(f"{endpoint}/{path}", FOUNDRY_SCOPE, {"api-version": "v1"})
 
     def resource(self, path: str, version: str, **query: str) -> Any:
         """A resource of Resource Manager.
@@ -164,12 +165,10 @@ class Azure:
         return dict(body)
 
     def _token(self, scope: str) -> str:
-        from azure.core.exceptions import ClientAuthenticationError  # noqa: PLC0415 - only with --cloud
-
         try:
-            return self.credential.get_token(scope).token
-        except ClientAuthenticationError as error:
-            raise CannotAsk(_login(str(error).splitlines()[0])) from error
+            return fetch_token(self.credential, scope)
+        except NotSignedIn as error:
+            raise CannotAsk(_login(str(error))) from error
 
     def _get(self, url: str, scope: str, query: dict[str, str] | None = None) -> tuple[int, Any]:
         headers = {"Authorization": f"Bearer {self._token(scope)}", "Accept": "application/json"}
@@ -190,7 +189,7 @@ def _error(body: Any) -> str:
 
 
 def _login(reason: str) -> str:
-    return f"--cloud needs a login: run `azd auth login` or `az login`, and choose the subscription ({reason})"
+    return f"--cloud needs a login: {LOGIN}, and choose the subscription ({reason})"
 
 
 def environment(root: Path) -> dict[str, str]:
@@ -199,32 +198,13 @@ def environment(root: Path) -> dict[str, str]:
     Raises:
         CannotAsk: there is neither.
     """
-    folder = root / ".azure"
-    try:
-        selected = json.loads((folder / "config.json").read_text(encoding="utf-8"))["defaultEnvironment"]
-    except (OSError, ValueError, KeyError, TypeError):
-        selected = ""
-    name = os.environ.get("AZURE_ENV_NAME") or str(selected)
-    file = folder / name / ".env" if name and "/" not in name and "\\" not in name else None
-    # Not interpolated: a value of that file must not read variables of the shell.
-    values = {key: value for key, value in dotenv_values(file, interpolate=False).items() if value} if file else {}
-    shell = {key: value for key, value in os.environ.items() if key.startswith(("AZURE_", "FOUNDRY_")) and value}
-    if not {"FOUNDRY_PROJECT_ENDPOINT", "AZURE_AI_PROJECT_ID", "AZURE_SUBSCRIPTION_ID"} & {*values, *shell}:
+    values = environment_values(root)
+    if not {"FOUNDRY_PROJECT_ENDPOINT", "AZURE_AI_PROJECT_ID", "AZURE_SUBSCRIPTION_ID"} & values.keys():
         raise CannotAsk(
             "--cloud needs an azd environment: run `azd env new` and `azd provision`, or set FOUNDRY_PROJECT_ENDPOINT, "
             "AZURE_AI_PROJECT_ID, AZURE_SUBSCRIPTION_ID and AZURE_LOCATION"
         )
-    return {**values, **shell}
-
-
-def sign_in() -> Credential:
-    """The login of azd, else that of the Azure CLI; a token is fetched at the first question."""
-    from azure.identity import AzureCliCredential, AzureDeveloperCliCredential, ChainedTokenCredential  # noqa: PLC0415
-
-    # Each failed attempt is logged, and said again by the exception.
-    logging.getLogger("azure.identity").setLevel(logging.ERROR)
-    credential: Credential = ChainedTokenCredential(AzureDeveloperCliCredential(), AzureCliCredential())
-    return credential
+    return values
 
 
 CloudCheck = Callable[[Project, Azure], Iterator[Finding]]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from repo_tools.azure_environment import sign_in
 from repo_tools.doctor.project import NotAProject, Project, read_project
 from repo_tools.doctor.rule import Edit, Finding, Rule, load_rules
 
@@ -84,7 +85,7 @@ def run(options: argparse.Namespace, *, credential: "cloud.Credential | None" = 
             project = read_project(options.path)
             reports = examine(project, chosen)
         if options.cloud:
-            azure = cloud.Azure(cloud.environment(project.root), credential or cloud.sign_in(), transport)
+            azure = cloud.Azure(cloud.environment(project.root), credential or sign_in(), transport)
             with azure.client:
                 reports += [Report(rule, finding) for rule, finding in cloud.ask(project, azure, options.rule)]
     except (NotAProject, cloud.CannotAsk) as error:
