@@ -49,6 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     search_index.add_argument("action", choices=["create", "push", "delete"])
     search_index.add_argument("--docs", type=Path, metavar="DIR", help="push this folder alone (default: rag-chat's)")
     search_index.add_argument("--dry-run", action="store_true", help="say what would be done; push reads the index")
+    verbs.add_parser("deploy", help="deploy, list, show, delete and ask agents in Foundry without azd", add_help=False)
     doctor = verbs.add_parser("doctor", help="say what a deployment would fail on, before Azure does")
     doctor_command.add_arguments(doctor, ROOT)
     images = verbs.add_parser("images", help="build the agents' images, and write what is in them")
@@ -64,7 +65,13 @@ def main(arguments: list[str] | None = None) -> int:
     verbs.add_parser("lint", help="check style and formatting")
     verbs.add_parser("format", help="format the code and fix what can be fixed")
 
-    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["deploy"]:
+        # It has verbs of its own, and only it needs the SDK of Foundry.
+        from repo_tools.deploy import command as deploy_command  # noqa: PLC0415
+
+        return deploy_command.main(given[1:])
+    options = parser.parse_args(given)
     if options.verb in ("run", "images"):
         try:
             known = {agent.name: agent for agent in agents()}

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 from dotenv import dotenv_values
 
 FOUNDRY_SCOPE = "https://ai.azure.com/.default"
+FOUNDRY_USER = "53ca6127-db72-4b80-b1b0-d745d6d5456d"
+"""The role that deploying and invoking needs (Azure/azure-dev, azure.ai.agents, developer_rbac_check.go)."""
 LOGIN = "run `azd auth login` or `az login`"
 _FOUNDRY_HOST = ".services.ai.azure.com"
 

@@ -18,6 +18,7 @@ import httpx2
 
 from repo_tools.azure_environment import (
     FOUNDRY_SCOPE,
+    FOUNDRY_USER,
     LOGIN,
     NotSignedIn,
     environment_values,
@@ -33,7 +34,7 @@ _MAX_PAGES = 50
 _COGNITIVE, _REGISTRY, _ROLES = "2025-06-01", "2025-11-01", "2022-04-01"
 """API versions of Microsoft.CognitiveServices, Microsoft.ContainerRegistry and Microsoft.Authorization."""
 _FOUNDRY_ROLES = {
-    "53ca6127-db72-4b80-b1b0-d745d6d5456d": "Foundry User",
+    FOUNDRY_USER: "Foundry User",
     "eadc314b-1a2d-4efa-be10-5d325db5065e": "Foundry Project Manager",
     "c883944f-8b7b-4483-af10-35834be79c4a": "Foundry Owner",
     "a97b65f3-24c7-4388-baec-2e87135dc908": "Cognitive Services User",
@@ -272,10 +273,9 @@ def cloud_developer_role(project: Project, azure: Azure) -> Iterator[Finding]:
     data actions is not seen."""
     scope = azure.value("AZURE_AI_PROJECT_ID")
     if not azure.roles(scope, azure.caller) & set(_FOUNDRY_ROLES):
-        role = next(iter(_FOUNDRY_ROLES))
         yield Finding(
             *_place(project), f"{azure.caller} has none of {', '.join(_FOUNDRY_ROLES.values())}",
-            f"az role assignment create --assignee-object-id {azure.caller} --role {role} --scope {scope}",
+            f"az role assignment create --assignee-object-id {azure.caller} --role {FOUNDRY_USER} --scope {scope}",
         )  # fmt: skip
 
 
