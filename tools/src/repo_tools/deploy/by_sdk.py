@@ -53,6 +53,7 @@ class BySdk:
                 definition=definition(request),
                 description=request.description,
                 metadata=dict(request.metadata),
+                retry_total=0,  # azure-core sends a POST again after a 5xx, which may have made a version
             )
         )
 

@@ -14,7 +14,9 @@ from typing import Any
 
 import httpx2
 import openai
+from azure.core.exceptions import ClientAuthenticationError
 
+from repo_tools.azure_environment import NotSignedIn
 from repo_tools.deploy.foundry import FoundryError, NotReached, TimedOut, error_of
 
 _ENDS = ("completed", "failed", "incomplete", "cancelled")
@@ -55,6 +57,7 @@ def ask(client: openai.OpenAI, question: Question, write: Callable[[str], None])
 
     Raises:
         FoundryError: the request was refused, the connection broke where nothing can be taken up, or time ran out.
+        NotSignedIn: nobody is signed in.
     """
     seen = _Seen(question.resume, question.after, deadline=time.monotonic() + question.timeout)
     try:
@@ -161,6 +164,8 @@ def _call(call: Callable[[], Any]) -> Any:
         raise error_of(error.status_code, body, error.response.headers) from error
     except _BROKEN as error:
         raise NotReached(f"{type(error).__name__}: {error.__cause__ or error}") from error
+    except ClientAuthenticationError as error:
+        raise NotSignedIn(str(error).splitlines()[0]) from error
 
 
 def _text_of(response: dict[str, Any]) -> str:
