@@ -67,6 +67,8 @@ class FoundryService:
     asked: list[Asked] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     login: Login = field(default_factory=Login)
+    agents: dict[str, str] = field(default_factory=dict)
+    """agents that run on this machine: name → address; their endpoints are led there, as the platform does"""
 
     def on(self, method: str, path: str, *answers: Answer | Any) -> None:
         """The answers to a path below the project, in this order; the last one stays."""
@@ -149,6 +151,10 @@ def served() -> Iterator[FoundryService]:
             if not parts.path.startswith(PROJECT):
                 service.wrong.append(f"outside of the project: {parts.path}")
             found = service.answer(asked)
+            name, _, route = asked.path.removeprefix("/agents/").partition("/endpoint/protocols/")
+            if name in service.agents and route:
+                self.relay(asked, service.agents[name] + "/" + route.removeprefix("openai/"))
+                return
             if isinstance(found.body, list) and found.headers.get("Content-Type") == "text/event-stream":
                 self.stream(found)
                 return
@@ -160,6 +166,29 @@ def served() -> Iterator[FoundryService]:
             self.send_header("Content-Length", str(len(raw)))
             self.end_headers()
             self.wfile.write(raw)
+
+        def relay(self, asked: Asked, url: str) -> None:
+            kept = {name: asked.headers[name] for name in ("accept", "content-type") if name in asked.headers}
+            headers = kept | {"x-agent-user-id": "someone", "x-agent-foundry-call-id": "call-1"}
+            query = {name: value for name, value in asked.query.items() if name != "api-version"}
+            with (
+                httpx2.Client(timeout=60) as client,
+                client.stream(asked.method, url, params=query, content=asked.content, headers=headers) as answer,
+            ):
+                self.send_response(answer.status_code)
+                dropped = ("content-length", "transfer-encoding", "connection", "date", "server")
+                for name, value in answer.headers.items():
+                    if name not in dropped:
+                        self.send_header(name, value)
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                try:
+                    for piece in answer.iter_raw():
+                        self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                        self.wfile.flush()
+                    self.wfile.write(b"0\r\n\r\n")
+                except ConnectionError:
+                    self.close_connection = True  # who asked has gone
 
         def stream(self, found: Answer) -> None:
             self.send_response(found.status)

@@ -52,7 +52,8 @@ def main(arguments: list[str], *, credential: Any = None, network: Network | Non
         "list": _list, "show": _show, "delete": _delete, "invoke": _invoke,
     }  # fmt: skip
     verb = arguments[0] if arguments and arguments[0] in verbs else ""
-    options = _parser(verb).parse_args(arguments[1:] if verb else arguments)
+    # Intermixed: `invoke AGENT --session ID "a question"` is as good as the question before the option.
+    options = _parser(verb).parse_intermixed_args(arguments[1:] if verb else arguments)
     try:
         return verbs.get(verb, _create)(options, credential or sign_in(), network or Network())
     except (_Refused, CannotDeploy, NotAProject) as error:

@@ -25,6 +25,10 @@ _ATTEMPTS = 5
 """how often in a row a broken stream is taken up again without a new event"""
 
 
+class _NoStream(Exception):
+    """The agent has no stream of this response to follow, though it may have the response."""
+
+
 @dataclass(slots=True)
 class Question:
     """One request. `body` is what the API takes: `input`, `conversation`, `previous_response_id`, …"""
@@ -65,7 +69,7 @@ def ask(client: openai.OpenAI, question: Question, write: Callable[[str], None])
             _follow(client, question, seen, write)
         elif question.resume is None:
             made = _call(lambda: client.responses.create(**question.body, background=question.background, stream=False))
-            seen.response_id, seen.final = made.id, made.to_dict()
+            seen.response_id, seen.final = made.id, _as_json(made)
         if seen.final is None or seen.final.get("status") not in _ENDS:
             _poll(client, question, seen)
     except KeyboardInterrupt:
@@ -74,9 +78,10 @@ def ask(client: openai.OpenAI, question: Question, write: Callable[[str], None])
         raise
     final = seen.final or {}
     text = _text_of(final)
-    if text != seen.text:
-        # Nothing was streamed, or an agent that took its run up again said it anew.
-        write(("\n\n" if seen.text else "") + text)
+    if text.startswith(seen.text):
+        write(text[len(seen.text) :])
+    else:  # an agent that took its run up again said it anew
+        write("\n\n" + text)
     write("\n")
     return final
 
@@ -94,6 +99,9 @@ def _follow(client: openai.OpenAI, question: Question, seen: _Seen, write: Calla
                 if time.monotonic() > seen.deadline:
                     raise _timed_out(question, seen)
             reason = "the stream ended before the response did"
+        except _NoStream as error:
+            _note(f"its stream cannot be taken up ({error}); its end is waited for")
+            return
         except _BROKEN as error:
             reason = f"the connection broke ({type(error).__name__})"
         durable = question.background or question.resume is not None
@@ -102,7 +110,7 @@ def _follow(client: openai.OpenAI, question: Question, seen: _Seen, write: Calla
         attempts = 1 if seen.cursor != before else attempts + 1
         if attempts > _ATTEMPTS or time.monotonic() > seen.deadline:
             return  # polling goes on
-        _note(f"{reason}; taking it up after event {seen.cursor}")
+        _note(f"{reason}; taking it up" + ("" if seen.cursor is None else f" after event {seen.cursor}"))
         time.sleep(min(question.interval, 0.5 * attempts))
 
 
@@ -117,9 +125,7 @@ def _stream(client: openai.OpenAI, question: Question, seen: _Seen) -> Iterator[
     except FoundryError as error:
         if error.status not in (400, 404, 405, 501):
             raise
-        _note(f"its stream cannot be taken up ({error.code or error.status}); its end is waited for")
-        seen.final = _call(lambda: client.responses.retrieve(known)).to_dict()
-        return
+        raise _NoStream(error.code or str(error.status)) from error
     yield from events
 
 
@@ -133,7 +139,7 @@ def _take(event: Any, seen: _Seen, write: Callable[[str], None]) -> None:
     elif event.type == "error":
         raise FoundryError(200, str(event.code or "error"), str(event.message))
     elif event.type in ("response.completed", "response.failed", "response.incomplete", "response.cancelled"):
-        seen.final = event.response.to_dict()
+        seen.final = _as_json(event.response)
 
 
 def _poll(client: openai.OpenAI, question: Question, seen: _Seen) -> None:
@@ -143,7 +149,7 @@ def _poll(client: openai.OpenAI, question: Question, seen: _Seen) -> None:
     known = seen.response_id
     while True:
         try:
-            seen.final = _call(lambda: client.responses.retrieve(known)).to_dict()
+            seen.final = _as_json(_call(lambda: client.responses.retrieve(known)))
         except NotReached as error:
             _note(str(error))
         if seen.final is not None and seen.final.get("status") in _ENDS:
@@ -166,6 +172,12 @@ def _call(call: Callable[[], Any]) -> Any:
         raise NotReached(f"{type(error).__name__}: {error.__cause__ or error}") from error
     except ClientAuthenticationError as error:
         raise NotSignedIn(str(error).splitlines()[0]) from error
+
+
+def _as_json(response: Any) -> dict[str, Any]:
+    # Foundry's own items, such as structured_outputs, are none that the package knows: it would warn of each.
+    found: dict[str, Any] = response.to_dict(warnings=False)
+    return found
 
 
 def _text_of(response: dict[str, Any]) -> str:
