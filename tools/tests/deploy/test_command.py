@@ -1,6 +1,8 @@
 """The verb `deploy` and list, show, delete, by the SDK and by REST, against a local server."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +57,8 @@ def agent(name: str, status: str = "active", **more: Any) -> dict[str, Any]:
 
 
 def create(deploy: Deploy, via: str, *more: str) -> int:
-    return deploy("--via", via, "--image", IMAGE, "--interval", "0.01", "--timeout", "20", "rag-chat", *more)
+    options = ["--image", IMAGE, "--interval", "0.01", "--timeout", "20", "--no-doctor"]
+    return deploy("--via", via, *options, "rag-chat", *more)
 
 
 @both_ways
@@ -378,3 +381,29 @@ def test_help_says_what_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
         "azd auth login",
     ):
         assert part in said
+
+
+def test_every_command_of_the_page_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^\.venv/bin/python -m repo_tools deploy ?(.*)$", page, re.MULTILINE)
+    assert len(commands) == 12
+    for line in commands:
+        verb, *rest = shlex.split(line) or [""]
+        known = verb in ("list", "show", "delete", "invoke")
+        command._parser(verb if known else "").parse_intermixed_args(rest if known else shlex.split(line))
+
+
+def test_the_page_shows_what_is_printed(
+    deploy: Deploy, foundry: FoundryService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
+    failure = {"code": "ImageError", "message": "registry authentication failed"}
+    foundry.on("POST", VERSIONS, version("creating"))
+    foundry.on("GET", f"{VERSIONS}/3", version("failed", error=failure))
+    assert create(deploy, "sdk") == 1
+    said = capsys.readouterr().err
+    assert said[said.index("deploy: rag-chat 3 failed") :] in page
+    foundry.on("GET", f"{VERSIONS}/3", version("active"))
+    assert create(deploy, "sdk") == 0
+    for line in capsys.readouterr().out.splitlines():
+        assert re.sub(r"\(\d+ s\)", "", line.replace("desk.azurecr.io", "example.azurecr.io")) in page
