@@ -18,6 +18,7 @@ _OF_THE_MACHINE = (
     "OPENAI_",
     "OTEL_",
     "RETRIEVER",
+    "SERVICE_",
 )
 # The proxies of the machine must not carry loopback traffic away.
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")

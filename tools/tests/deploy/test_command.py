@@ -69,7 +69,8 @@ def test_a_version_is_made_and_waited_for_until_it_is_active(
     foundry.on("GET", f"{VERSIONS}/3", *[version(each) for each in ("creating", "active", "creating", "active")])
     assert create(deploy, via) == 0
     # One that was active wavered, so it counts only the second time in a row.
-    assert [each.method for each in foundry.asked] == ["POST", *["GET"] * 5]
+    asked = [(each.method, each.path) for each in foundry.asked]
+    assert asked == [("POST", VERSIONS), *[("GET", f"{VERSIONS}/3")] * 5, ("GET", "/agents/rag-chat")]
     out = capsys.readouterr()
     assert f"deploy: {ENDPOINT} by {via}" in out.err
     lines = out.out.splitlines()
@@ -123,6 +124,11 @@ def test_a_version_that_fails_says_why_and_what_to_do(  # noqa: PLR0917 - a row 
             "rag-chat: 403 [PermissionDenied] no data action (request id r-1)",
             "--role 53ca6127-db72-4b80-b1b0-d745d6d5456d",
         ),
+        (
+            error(403, "Forbidden", "Public access is disabled. Use the private endpoint."),
+            "rag-chat: 403",
+            "peered one",
+        ),
         (error(404, "NotFound", "no project"), "rag-chat: 404", "the endpoint names no project"),
         (error(400, "UserError", "X is reserved for platform use"), "rag-chat: 400", "--rule env-reserved"),
         (error(400, "image_pull_failed", "no"), "rag-chat: 400", "--rule cloud-registry-pull"),
@@ -163,7 +169,7 @@ def test_polling_outlives_what_passes_and_stops_at_what_stays(
     assert "not asked: 404 not_found" in capsys.readouterr().out
     foundry.on("GET", f"{VERSIONS}/3", error(403, "PermissionDenied", "taken away"))
     assert create(deploy, via) == 1
-    assert "rag-chat 3: 403 [PermissionDenied] taken away" in capsys.readouterr().err
+    assert "rag-chat 3, which was creating when last seen: 403 [PermissionDenied] taken away" in capsys.readouterr().err
 
 
 @both_ways
@@ -176,6 +182,35 @@ def test_one_that_takes_too_long_is_not_called_failed(
     said = capsys.readouterr().err
     assert "rag-chat 3 is still creating after 0.05 s; it may become active yet" in said
     assert "deploy show rag-chat" in said
+
+
+@both_ways
+def test_a_new_version_that_gets_no_request_is_told(
+    via: str, deploy: Deploy, foundry: FoundryService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules = [{"type": "FixedRatio", "agent_version": "2", "traffic_percentage": 100}]
+    endpoint = {"agent_endpoint": {"version_selector": {"version_selection_rules": rules}}}
+    foundry.on("POST", VERSIONS, version("creating"))
+    foundry.on("GET", f"{VERSIONS}/3", version("active"))
+    foundry.on("GET", "/agents/rag-chat", agent("rag-chat") | endpoint)
+    foundry.on("GET", VERSIONS, {"object": "list", "data": [], "has_more": False})
+    assert create(deploy, via) == 0
+    assert "but requests go to version 2 (100 %)" in capsys.readouterr().out
+    assert deploy("show", "rag-chat", "--via", via) == 0
+    assert "traffic    2 (100 %)" in capsys.readouterr().out
+
+
+def test_interrupted_it_says_that_they_go_on(
+    deploy: Deploy, foundry: FoundryService, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("repo_tools.deploy.waiting.time.sleep", interrupted)
+    foundry.on("POST", VERSIONS, version("creating"))
+    foundry.on("GET", f"{VERSIONS}/3", version("creating"))
+    assert create(deploy, "rest") == 130
+    assert "they go on being made" in capsys.readouterr().err
 
 
 @both_ways
@@ -325,6 +360,7 @@ def test_show_tells_all_but_the_values_of_variables(
         "protocols  responses 2.0.0",
         "variables  LOG_LEVEL, TOKEN",
         f"identity   {PRINCIPAL} (object id, for roles)",
+        "traffic    latest",
         "versions   3 active, 2 failed",
     ):
         assert line in said.splitlines()

@@ -227,7 +227,7 @@ def test_a_file_is_a_text_or_a_list_of_items(deploy: Deploy, foundry: FoundrySer
     [
         (
             response("failed", "", error={"code": "server_error", "message": "the model is away"}),
-            "the response is failed: the model is away",
+            "the response is failed: the model is away (server_error)",
         ),
         (
             response("incomplete", incomplete_details={"reason": "max_output_tokens"}),
@@ -303,7 +303,7 @@ def test_an_error_inside_of_the_stream_fails(
     }
     foundry.on("POST", RESPONSES, events(stream()[0], failure))
     assert ask(deploy) == 1
-    assert "[model_error] the model is away" in capsys.readouterr().err
+    assert "deploy: [model_error] the model is away" in capsys.readouterr().err
 
 
 def test_without_a_login_it_says_what_it_needs(

@@ -59,6 +59,7 @@ def answers() -> dict[tuple[str, str, str], tuple[int, Any]]:
     return {
         (FOUNDRY, "/api/projects/desk/agents", "v1"): (200, {"data": []}),
         (FOUNDRY, "/api/projects/desk/agents/desk", "v1"): (200, {"name": "desk", "versions": {"latest": latest}}),
+        (ARM, ACCOUNT, "2025-06-01"): (200, {"properties": {"publicNetworkAccess": "Enabled"}}),
         (ARM, PROJECT, "2025-06-01"): (200, {"identity": {"principalId": IDENTITY}}),
         (ARM, f"{PROJECT}{ROLES}", "2022-04-01"): (200, role(FOUNDRY_USER)),
         (ARM, REGISTRY, "2025-11-01"): (200, {"properties": {"roleAssignmentMode": "LegacyRegistryPermissions"}}),
@@ -220,7 +221,22 @@ def no_deployment(azure: StandIn) -> None:
 
 
 def version_failed(azure: StandIn) -> None:
-    latest(azure).update(status="failed", error={"code": "image_pull_failed"})
+    latest(azure).update(status="failed", error={"code": "image_pull_failed", "message": "manifest unknown"})
+
+
+def agent_disabled(azure: StandIn) -> None:
+    desk = azure.known[FOUNDRY, "/api/projects/desk/agents/desk", "v1"][1]
+    desk.update(state="disabled", configuration_state="enabled", state_source="agent_blueprint")
+
+
+def traffic_elsewhere(azure: StandIn) -> None:
+    rules = [{"type": "FixedRatio", "agent_version": "2", "traffic_percentage": 100}]
+    desk = azure.known[FOUNDRY, "/api/projects/desk/agents/desk", "v1"][1]
+    desk["agent_endpoint"] = {"version_selector": {"version_selection_rules": rules}}
+
+
+def private_project(azure: StandIn) -> None:
+    azure.known[ARM, ACCOUNT, "2025-06-01"] = (200, {"properties": {"publicNetworkAccess": "Disabled"}})
 
 
 def version_of_the_preview(azure: StandIn) -> None:
@@ -243,7 +259,10 @@ def variable_lost(azure: StandIn) -> None:
         (little_quota, "cloud-model-quota", 15, "asks for 50, 30 are there and 19 are left"),
         (model_not_offered, "cloud-model-quota", 13, "is not offered in swedencentral"),
         (no_deployment, "cloud-model-deployment", 25, "desk asks for chat; there are: gpt"),
-        (version_failed, "cloud-agent-status", 16, "version 3 of desk is failed (image_pull_failed)"),
+        (version_failed, "cloud-agent-status", 16, "version 3 of desk is failed (image_pull_failed: manifest unknown)"),
+        (agent_disabled, "cloud-agent-disabled", 16, "desk is disabled by its blueprint"),
+        (traffic_elsewhere, "cloud-agent-traffic", 16, "version 3 of desk gets no request; they go to 2 (100 %)"),
+        (private_project, "cloud-public-access", 9, "public access to desk is disabled"),
         (version_of_the_preview, "cloud-agent-protocol", 16, "deployed with responses 1.0.0"),
         (variable_lost, "cloud-agent-env", 26, "LOG_LEVEL of desk did not arrive"),
     ],
@@ -270,6 +289,27 @@ def test_a_missing_role_is_answered_with_the_command_for_an_administrator(
         f"az role assignment create --assignee-object-id {IDENTITY} --assignee-principal-type ServicePrincipal "
         f"--role {ACR_PULL} --scope {REGISTRY}"
     )
+
+
+def test_a_failed_version_is_told_with_its_likely_cause(
+    project: Path, azure: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    version_failed(azure)
+    doctor(project, azure)
+    (finding,) = json.loads(capsys.readouterr().out)["findings"]
+    assert finding["fix"].startswith("Likely cause: the registry has no such tag or digest. Push the image")
+
+
+@pytest.mark.parametrize("shares", [{"3": 10, "2": 90}, {"latest": 100}, {}])
+def test_a_version_that_gets_some_traffic_is_no_fault(
+    shares: dict[str, int], project: Path, azure: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    traffic_elsewhere(azure)
+    rules = [{"type": "FixedRatio", "agent_version": each, "traffic_percentage": shares[each]} for each in shares]
+    desk = azure.known[FOUNDRY, "/api/projects/desk/agents/desk", "v1"][1]
+    desk["agent_endpoint"]["version_selector"]["version_selection_rules"] = rules
+    assert doctor(project, azure, "--strict") == 0
+    assert json.loads(capsys.readouterr().out)["findings"] == []
 
 
 def test_a_list_is_read_to_its_last_page(project: Path, azure: StandIn, capsys: pytest.CaptureFixture[str]) -> None:

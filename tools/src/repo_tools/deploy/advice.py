@@ -101,6 +101,12 @@ def advise(error: FoundryError, action: Action) -> Advice | None:
             return Advice(*_KNOWN[code])
     if error.code in ("ImageError", "image_pull_failed"):
         return _image(error.message)
+    if "public access is disabled" in error.message.lower():
+        return Advice(
+            "the project is reached from its own network only",
+            "Run this inside of the virtual network, a peered one or its VPN (Azure/azure-dev, azure.ai.agents, "
+            "docs/private-networking.md).",
+        )
     if "reserved for platform use" in error.message:
         return Advice("a variable has a name of the platform", _fix_of("env-reserved"))
     return _by_status(error, action)

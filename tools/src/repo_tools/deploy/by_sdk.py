@@ -108,10 +108,12 @@ def _translated() -> Iterator[None]:
         raise NotReached(f"{type(error).__name__}: {error}") from error
 
 
-def agent_client(endpoint: str, agent: str, credential: Any, network: Network) -> openai.OpenAI:
-    """The `openai` client of an agent's own endpoint. Nothing is sent twice by itself: what a question sets off is not
-    undone. Our HTTP client is handed in because the SDK's own ignores the proxies of the environment."""
-    # A stream of an agent of this repository says something every 15 s; a whole answer may take longer.
-    http_client = httpx2.Client(transport=network.http, timeout=httpx2.Timeout(30, read=300))
+def agent_client(
+    endpoint: str, agent: str, credential: Any, network: Network, *, timeout: float = 1800
+) -> openai.OpenAI:
+    """The `openai` client of an agent's own endpoint; it waits `timeout` seconds for the next byte. Nothing is sent
+    twice by itself: what a question sets off is not undone. Our HTTP client is handed in because the SDK's own ignores
+    the proxies of the environment."""
+    http_client = httpx2.Client(transport=network.http, timeout=httpx2.Timeout(30, read=timeout))
     project = AIProjectClient(endpoint, credential, allow_preview=True)
     return project.get_openai_client(agent_name=agent, http_client=http_client, max_retries=0)

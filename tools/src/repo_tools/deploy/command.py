@@ -15,7 +15,7 @@ from repo_tools.deploy.advice import Action, advise
 from repo_tools.deploy.by_rest import ByRest
 from repo_tools.deploy.by_sdk import BySdk, agent_client
 from repo_tools.deploy.definition import CannotDeploy, VersionRequest, image_variable, version_request
-from repo_tools.deploy.foundry import Foundry, FoundryError, Network, error_of
+from repo_tools.deploy.foundry import Foundry, FoundryError, Network, error_of, other_traffic
 from repo_tools.deploy.waiting import Outcome, wait
 from repo_tools.doctor.command import examine
 from repo_tools.doctor.project import Agent, NotAProject, Project, read_project
@@ -166,8 +166,19 @@ def _create(options: argparse.Namespace, credential: Any, network: Network) -> i
         def report(name: str, what: str, seconds: float) -> None:
             print(f"{name:{width}}  version {pending[name]}: {what} ({seconds:.0f} s)", flush=True)
 
-        outcomes = wait(foundry, pending, timeout=options.timeout, interval=options.interval, report=report)
-    return max([refused, *(_ended(name, pending[name], each, options) for name, each in outcomes.items())])
+        try:
+            outcomes = wait(foundry, pending, timeout=options.timeout, interval=options.interval, report=report)
+        except KeyboardInterrupt:
+            _say(f"they go on being made; look later: {_ME} list", 1)
+            raise
+        active = [name for name, each in outcomes.items() if each.status == "active" and each.refusal is None]
+        passing_by = {name: _traffic(foundry, name) for name in active}
+    return max(
+        [
+            refused,
+            *(_ended(name, pending[name], each, options, passing_by.get(name, "")) for name, each in outcomes.items()),
+        ]
+    )
 
 
 def _requests(project: Project, values: dict[str, str], options: argparse.Namespace) -> list[VersionRequest]:
@@ -199,12 +210,22 @@ def _ask_doctor(project: Project) -> None:
         raise _Refused("the doctor found errors; --no-doctor deploys all the same")
 
 
-def _ended(name: str, version: str, outcome: Outcome, options: argparse.Namespace) -> int:
+def _traffic(foundry: Foundry, name: str) -> str:
+    """Where requests go if not to the new version; the deployment does not fail by not knowing."""
+    try:
+        return other_traffic(foundry.agent(name))
+    except (FoundryError, KeyError, TypeError):
+        return ""
+
+
+def _ended(name: str, version: str, outcome: Outcome, options: argparse.Namespace, other: str) -> int:
     if outcome.refusal is not None:
-        return _explain(outcome.refusal, "manage", f"{name} {version}")
+        return _explain(outcome.refusal, "manage", f"{name} {version}, which was {outcome.status} when last seen")
     if outcome.status == "active":
         identity = (outcome.version.get("instance_identity") or {}).get("principal_id")
         print(f"{name} {version} is active" + (f"; its identity is {identity}" if identity else ""))
+        if other:
+            print(f"    but requests go to version {other}: azd ai agent endpoint show {name}")
         print(f'    ask it: {_ME} invoke {name} "…"')
         return 0
     if outcome.status == "failed":
@@ -262,6 +283,7 @@ def _show(options: argparse.Namespace, credential: Any, network: Network) -> int
         "protocols": ", ".join(protocols) or "-",
         "variables": ", ".join(variables) or "-",
         "identity": f"{identity.get('principal_id') or '-'} (object id, for roles)",
+        "traffic": other_traffic(agent) or "latest",
         "versions": ", ".join(f"{each.get('version')} {each.get('status') or ''}".strip() for each in versions),
     }
     for name, text in lines.items():
@@ -311,7 +333,7 @@ def _invoke_responses(options: argparse.Namespace, endpoint: str, credential: An
         timeout=options.timeout,
         interval=options.interval,
     )
-    with agent_client(endpoint, options.agent, credential, network) as client:
+    with agent_client(endpoint, options.agent, credential, network, timeout=options.timeout) as client:
         if options.conversation == "new" and not options.resume:
             conversation = responses.new_conversation(client)
             question.body["conversation"] = conversation
@@ -332,6 +354,7 @@ def _invoke_responses(options: argparse.Namespace, endpoint: str, credential: An
         return 0
     reason = final.get("error") or final.get("incomplete_details") or {}
     said = reason.get("message") or reason.get("reason") or "no reason given"
+    said += f" ({reason['code']})" if reason.get("code") else ""
     return _say(f"the response is {final.get('status')}: {said}", 1)
 
 

@@ -85,3 +85,17 @@ def error_of(status: int, body: Any, headers: Any) -> FoundryError:
     return FoundryError(
         status, code, message, details=headers.get("x-adc-response-details") or "", request_id=request_id
     )
+
+
+def other_traffic(agent: dict[str, Any]) -> str:
+    """Where requests go while none goes to the latest version, such as "2 (100 %)"; empty where some do, or where no
+    rule says (azure-ai-projects 2.10, FixedRatioVersionSelectionRule)."""
+    latest = str(agent["versions"]["latest"]["version"])
+    selector = (agent.get("agent_endpoint") or {}).get("version_selector") or {}
+    shares = {
+        str(each.get("agent_version")): each.get("traffic_percentage") or 0
+        for each in selector.get("version_selection_rules") or []
+    }
+    if not shares or shares.get(latest) or not all(version.isdigit() for version in shares):
+        return ""
+    return ", ".join(f"{version} ({share} %)" for version, share in shares.items() if share)

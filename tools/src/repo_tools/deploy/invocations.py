@@ -30,7 +30,9 @@ class Invocation:
     resume: str | None = None
     """the id of an invocation to wait for instead of sending `content`"""
     timeout: float = 1800.0
+    """seconds for the next byte of an answer, and for all the polling; 1800 is azd's"""
     interval: float = 2.0
+    """seconds between two polls"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def invoke(
         NotSignedIn: nobody is signed in.
     """
     address = f"{endpoint}/agents/{quote(invocation.agent, safe='')}/endpoint/protocols/invocations"
-    timeout = httpx2.Timeout(30, read=120)  # a stream of an agent of this repository says something every 15 s
+    timeout = httpx2.Timeout(30, read=invocation.timeout)
     query = {"api-version": API_VERSION}
     if invocation.session:
         query["agent_session_id"] = invocation.session

@@ -137,7 +137,7 @@ def _take(event: Any, seen: _Seen, write: Callable[[str], None]) -> None:
         seen.text += event.delta
         write(event.delta)
     elif event.type == "error":
-        raise FoundryError(200, str(event.code or "error"), str(event.message))
+        raise FoundryError(0, str(event.code or "error"), str(event.message))
     elif event.type in ("response.completed", "response.failed", "response.incomplete", "response.cancelled"):
         seen.final = _as_json(event.response)
 

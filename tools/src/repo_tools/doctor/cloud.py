@@ -25,6 +25,7 @@ from repo_tools.azure_environment import (
     fetch_token,
     project_endpoint,
 )
+from repo_tools.deploy.foundry import error_of, other_traffic
 from repo_tools.doctor.project import Agent, Project
 from repo_tools.doctor.rule import Finding, Rule, Severity
 
@@ -264,6 +265,18 @@ def cloud_endpoint(project: Project, azure: Azure) -> Iterator[Finding]:
 
 
 @cloud_check(
+    "cloud-public-access", "warning", "The project is reached from its own network only",
+    fix="Deploy and ask from inside of the virtual network, a peered one or its VPN; a workflow needs a runner there.",
+)  # fmt: skip
+def cloud_public_access(project: Project, azure: Azure) -> Iterator[Finding]:
+    """From elsewhere deploying and asking end with `403 Public access is disabled` (Azure/azure-dev, azure.ai.agents,
+    docs/private-networking.md), whatever the role."""
+    properties = azure.resource(azure.account, _COGNITIVE).get("properties") or {}
+    if properties.get("publicNetworkAccess") == "Disabled":
+        yield Finding(*_place(project), f"public access to {azure.account.rpartition('/')[2]} is disabled")
+
+
+@cloud_check(
     "cloud-developer-role", "warning", "Whoever is signed in has no Foundry role on the project",
     fix="Ask an administrator for the role Foundry User on the project.",
 )  # fmt: skip
@@ -384,7 +397,9 @@ def cloud_model_deployment(project: Project, azure: Azure) -> Iterator[Finding]:
 )  # fmt: skip
 def cloud_agent_status(project: Project, azure: Azure) -> Iterator[Finding]:
     """A version is creating, active or failed (azure-ai-projects 2.10, AgentVersionStatus). An agent that was never
-    deployed is no fault."""
+    deployed is no fault. What is likely behind an error is what the verb deploy says of it."""
+    from repo_tools.deploy.advice import advise  # noqa: PLC0415 - it names the checks of this module
+
     for agent, name in _names(project):
         found = azure.agent(name)
         if found is None:
@@ -392,9 +407,46 @@ def cloud_agent_status(project: Project, azure: Azure) -> Iterator[Finding]:
         latest = found["versions"]["latest"]
         azure.deployed.append(f"{name} {latest['version']}: {latest.get('status')}")
         if latest.get("status") != "active":
-            reason = f" ({_error(latest)})" if latest.get("error") else ""
+            failure = error_of(0, latest, {})
+            reason = f" ({failure.code}: {failure.message})" if latest.get("error") else ""
+            advice = advise(failure, "deploy") if latest.get("error") else None
             message = f"version {latest['version']} of {name} is {latest.get('status')}{reason}"
-            yield Finding(agent.written.file, agent.written.line, message)
+            fix = f"Likely cause: {advice.cause}. {advice.fix}" if advice else ""
+            yield Finding(agent.written.file, agent.written.line, message, fix)
+
+
+@cloud_check(
+    "cloud-agent-disabled", "error", "A deployed agent is disabled",
+    fix="Enable it: POST /agents/<agent>:enable, or enable its identity or blueprint in Microsoft Entra.",
+)  # fmt: skip
+def cloud_agent_disabled(project: Project, azure: Azure) -> Iterator[Finding]:
+    """The endpoint of a disabled agent rejects every request; it may have been disabled itself, or through its identity
+    or blueprint (azure-ai-projects 2.10, AgentDetails.state and state_source)."""
+    for agent, name in _names(project):
+        found = azure.agent(name)
+        if found is not None and found.get("state") == "disabled":
+            source = f" by its {found['state_source'].removeprefix('agent_')}" if found.get("state_source") else ""
+            yield Finding(agent.written.file, agent.written.line, f"{name} is disabled{source}")
+
+
+@cloud_check(
+    "cloud-agent-traffic", "warning", "No request goes to the latest version of an agent",
+    fix="Give it traffic: `agentEndpoint.versionSelector` and `azd ai agent endpoint update`, or take the rules away.",
+)  # fmt: skip
+def cloud_agent_traffic(project: Project, azure: Azure) -> Iterator[Finding]:
+    """Rules of the endpoint may keep all traffic on an older version, and then a deployment changes nothing that a
+    caller sees (Learn, how-to/deploy-hosted-agent-production; azure-ai-projects 2.10,
+    FixedRatioVersionSelectionRule)."""
+    for agent, name in _names(project):
+        found = azure.agent(name)
+        other = other_traffic(found) if found else ""
+        if other:
+            version = (found or {})["versions"]["latest"]["version"]
+            yield Finding(
+                agent.written.file,
+                agent.written.line,
+                f"version {version} of {name} gets no request; they go to {other}",
+            )
 
 
 @cloud_check(
