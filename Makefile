@@ -4,13 +4,15 @@ VENV_PYTHON := .venv/bin/python
 AGENT ?=
 DOCS ?=
 export DOCS
+TO ?=
+export TO
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run ingest test-setup test soak eval bench lint format typecheck doctor graph manifests images lock clean
+.PHONY: help setup run ingest test-setup test test-ejected soak eval bench lint format typecheck doctor graph manifests images eject lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: ## Make .venv from the hashed lock (the verbs below do it when needed)
 	@$(PYTHON) tools/bootstrap.py
@@ -27,6 +29,9 @@ test-setup:
 
 test: test-setup ## Run every test; ARGS goes to pytest: make test ARGS="-k citations"
 	@$(VENV_PYTHON) -m pytest -n auto --dist loadgroup $(ARGS)
+
+test-ejected: test-setup ## Eject each agent, install it from its locks and run its tests (some minutes)
+	@EJECT_INSTALLS=1 $(VENV_PYTHON) -m pytest -n 0 -q -s tests/test_eject.py -k its_own_make_test $(ARGS)
 
 soak: test-setup ## Kill the agents again and again under load, longer than the tests do
 	@SOAK=long $(VENV_PYTHON) -m pytest -n 0 -q --durations=0 $(wildcard agents/*/tests/test_soak.py) $(ARGS)
@@ -57,6 +62,9 @@ manifests: setup ## Write each agent's agent.manifest.yaml, for azd ai agent ini
 
 images: setup ## Build the agents' images with docker, podman or buildah; their bills of materials go to dist/
 	@$(VENV_PYTHON) -m repo_tools images $(AGENT) $(ARGS)
+
+eject: setup ## Write a project of one agent that stands alone: make eject AGENT=rag-chat TO=path/to/new/folder
+	@$(VENV_PYTHON) -m repo_tools eject "$(AGENT)" $(if $(TO),--to "$$TO")
 
 lock: setup ## Resolve the dependencies again; ARGS="--upgrade" takes newer ones
 	@$(VENV_PYTHON) -m repo_tools lock $(ARGS)

@@ -12,14 +12,16 @@ import pytest
 from agent_runtime.testing.process import AgentProcess
 
 AGENT = Path(__file__).parents[1]
-ROOT = AGENT.parents[1]
-COMMANDS = re.findall(r"```sh\n(.*?)```", (AGENT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+README = (AGENT / "README.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.mark.skipif(not shutil.which("curl") or not shutil.which("openssl"), reason="needs curl and openssl")
 async def test_the_commands_of_the_readme_work(tmp_path: Path) -> None:
     """In a copy of the root: another port, its own state, this interpreter."""
-    (tmp_path / "agents").symlink_to(ROOT / "agents")
+    [examples] = {Path(path).parent for path in re.findall(r"\S+/github-issue.json", README.replace("BODY=", ""))}
+    (tmp_path / examples).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / examples).symlink_to(AGENT / "examples")
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     interpreter = tmp_path / ".venv" / "bin" / "python"
     interpreter.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')

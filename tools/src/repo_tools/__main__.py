@@ -52,6 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
     verbs.add_parser("deploy", help="deploy, list, show, delete and ask agents in Foundry without azd", add_help=False)
     doctor = verbs.add_parser("doctor", help="say what a deployment would fail on, before Azure does")
     doctor_command.add_arguments(doctor, ROOT)
+    ejected = verbs.add_parser("eject", help="write a project of one agent that needs nothing of this repository")
+    ejected.add_argument("agent", help="which one")
+    ejected.add_argument("--to", type=Path, metavar="DIR", help="a new or empty folder (default: dist/AGENT)")
     images = verbs.add_parser("images", help="build the agents' images, and write what is in them")
     images.add_argument("agents", nargs="*", metavar="AGENT", help="which ones (default: all)")
     images.add_argument("--engine", choices=["docker", "podman", "buildah"], help="default: the first that works")
@@ -72,17 +75,22 @@ def main(arguments: list[str] | None = None) -> int:
 
         return deploy_command.main(given[1:])
     options = parser.parse_args(given)
-    if options.verb in ("run", "images"):
+    if options.verb in ("run", "images", "eject"):
         try:
             known = {agent.name: agent for agent in agents()}
         except ValueError as error:
             print(f"{options.verb}: {error}", file=sys.stderr)
             return 2
-        unknown = [name for name in options.agents if name not in known]
+        names = [options.agent] if options.verb == "eject" else options.agents
+        unknown = [name for name in names if name not in known]
         if unknown:
             print(f"{options.verb}: no agent is called {unknown[0]}. There are: {', '.join(known)}", file=sys.stderr)
             return 2
-        chosen = [agent for agent in known.values() if not options.agents or agent.name in options.agents]
+        chosen = [agent for agent in known.values() if not names or agent.name in names]
+        if options.verb == "eject":
+            from repo_tools.eject import command as eject_command  # noqa: PLC0415
+
+            return eject_command.run(chosen[0], options.to or ROOT / "dist" / options.agent)
         if options.verb == "images":
             from repo_tools import images as agent_images  # noqa: PLC0415
 

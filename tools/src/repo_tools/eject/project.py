@@ -1,0 +1,163 @@
+"""Writes the project. What is generated comes from this repository's files of the same name, changed where one folder
+differs from a monorepo; a file that no longer has the place to change is an error, not a silent copy.
+"""
+
+import hashlib
+import re
+import shutil
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from repo_tools import manifest
+from repo_tools.eject import texts
+from repo_tools.eject.development_lock import development_lock
+from repo_tools.eject.wheels import build_wheels, needed_packages, references
+from repo_tools.repository import ROOT, Agent
+
+# Written anew, or of no use without this repository.
+_NOT_COPIED = ("Dockerfile", "README.md", "pyproject.toml", "requirements.txt", "evaluation", manifest.FILE)
+_LEFT_BEHIND = shutil.ignore_patterns(
+    "__pycache__", "*.egg-info", "node_modules", ".venv", ".state", ".*_cache", ".hypothesis", "*.sqlite*", *_NOT_COPIED
+)
+
+
+class EjectRefused(Exception):
+    """Nothing was written; the message says what to do."""
+
+
+def eject(agent: Agent, target: Path, *, root: Path = ROOT) -> None:
+    """Write the project of one agent into the folder `target`, which may exist if it is empty.
+
+    Raises:
+        EjectRefused: the folder holds something, or this repository's files have changed their shape.
+        subprocess.CalledProcessError: a wheel cannot be built.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise EjectRefused(f"{target} is there already. Name another folder with TO=…, or empty it.")
+    azure = yaml.safe_load((root / "azure.yaml").read_text(encoding="utf-8"))
+    # All that may refuse comes before anything is written.
+    pyproject = _pyproject(agent, root)
+    dockerfile = _dockerfile(agent, root)
+    readme = _readme(agent, root)
+
+    shutil.copytree(agent.folder, target, ignore=_LEFT_BEHIND, dirs_exist_ok=True)
+    wheels = target / "wheels"
+    wheels.mkdir()
+    built = build_wheels(needed_packages(agent.folder), wheels)
+    hashed = [
+        f"./wheels/{path.name} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}" for path in built.values()
+    ]
+    testing = root / "shared/agent-runtime/src/agent_runtime/testing"
+    conftest = root / "conftest.py"
+    shutil.copy(conftest, target / "conftest.py")
+    names = {name: f"wheels/{path.name}" for name, path in built.items()}
+    files = {
+        "README.md": readme,
+        "pyproject.toml": pyproject.replace("@WHEELS@", texts.wheel_dependencies(names)),
+        "requirements.txt": texts.REQUIREMENTS + "\n".join(["-r requirements.lock", *hashed]) + "\n",
+        "requirements-dev.lock": development_lock(
+            agent.folder / "requirements.lock", [agent.folder / "tests", testing, conftest]
+        ),
+        "Dockerfile": dockerfile,
+        "main.py": texts.MAIN.format(module=agent.module),
+        "Makefile": texts.MAKEFILE.format(module=agent.module, port=agent.local_port),
+        "azure.yaml": _azure_yaml(agent, azure, code=False),
+        "azure.code.yaml": _azure_yaml(agent, azure, code=True),
+        manifest.FILE: _manifest(agent, azure),
+        ".agentignore": texts.AGENTIGNORE,
+        ".azdignore": texts.AZDIGNORE,
+        ".dockerignore": texts.DOCKERIGNORE,
+        ".gitattributes": texts.GITATTRIBUTES,
+        ".gitignore": texts.GITIGNORE,
+    }
+    for name, text in files.items():
+        (target / name).write_text(text, encoding="utf-8")
+    for path in target.rglob("*.py"):
+        if path.is_relative_to(target / "tests"):
+            path.write_text(_inside(path.read_text(encoding="utf-8"), agent), encoding="utf-8")
+
+
+def _inside(text: str, agent: Agent) -> str:
+    """The agent's folder is the root now."""
+    return text.replace(f"agents/{agent.name}/", "")
+
+
+def _replaced(text: str, old: str, new: str, *, of: str) -> str:
+    if old not in text:
+        raise EjectRefused(f"{of} has no {old!r} any more, which eject replaces: change repo_tools.eject with it")
+    return text.replace(old, new)
+
+
+def _pyproject(agent: Agent, root: Path) -> str:
+    path = agent.folder / "pyproject.toml"
+    text = path.read_text(encoding="utf-8")
+    text, removed = re.subn(r'^\s*"[^"]+ @ \{root:uri\}/\.\./[^"]+",\n', "", text, flags=re.MULTILINE)
+    text, changed = re.subn(r"(?:^#.*\n)+dependencies = \[\n", texts.DEPENDENCIES, text, flags=re.MULTILINE)
+    if not changed or removed != len(references(agent.folder)) or not removed:
+        raise EjectRefused(f"{path} names the shared packages in another way: change repo_tools.eject with it")
+    text = re.sub(r"\n\[tool\.repo-tools\]\n(?:[^\[].*\n)*", "", text)
+    settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
+    return text + texts.pytest_settings(settings | {"testpaths": ["tests"]})
+
+
+def _dockerfile(agent: Agent, root: Path) -> str:
+    path = agent.folder / "Dockerfile"
+    text = path.read_text(encoding="utf-8")
+    of, here = path.relative_to(root).as_posix(), f"agents/{agent.name}"
+    text = re.sub(r"\A(?:#.*\n)+", texts.DOCKERFILE_HEADER, text)
+    text = _replaced(text, f"COPY {here}/requirements.lock ./\n", "COPY requirements.lock ./\n", of=of)
+    text = _replaced(
+        text,
+        f"COPY shared shared\nCOPY {here} {here}\n",
+        "COPY wheels wheels\nCOPY pyproject.toml ./\nCOPY src src\n",
+        of=of,
+    )
+    folders = [f"./shared/{place.name}" for place in needed_packages(agent.folder).values()]
+    text = _replaced(text, f"-w wheels {' '.join(folders)} ./{here} ", "-w wheels . ", of=of)
+    return _replaced(text, "packages from the tree, never", "packages from wheels, never", of=of)
+
+
+def _azure_yaml(agent: Agent, azure: dict[str, Any], *, code: bool) -> str:
+    project = {key: service for key, service in azure["services"].items() if service["host"] == "azure.ai.project"}
+    service = azure["services"][agent.name]
+    how: dict[str, Any] = (
+        {
+            "language": "python",
+            "codeConfiguration": {
+                "runtime": "python_3_13",
+                "entryPoint": "main.py",
+                "dependencyResolution": "remote_build",
+            },
+        }
+        if code
+        else {"language": "docker", "docker": {"path": "./Dockerfile", "context": ".", "remoteBuild": True}}
+    )
+    own = {"host": service["host"], "project": ".", **how, "env": service.get("env", {}), "$ref": "./agent.yaml"}
+    document = {
+        "name": agent.name,
+        "requiredVersions": azure["requiredVersions"],
+        "infra": {"provider": "microsoft.foundry"},
+        "services": project | {agent.name: own},
+    }
+    header = texts.AZURE_CODE if code else texts.AZURE
+    return header + yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=118)
+
+
+def _manifest(agent: Agent, azure: dict[str, Any]) -> str:
+    return re.sub(r"\A(?:#.*\n)+", texts.MANIFEST_HEADER, manifest.render(agent, azure))
+
+
+def _readme(agent: Agent, root: Path) -> str:
+    """How to use the project, then the agent's own README with the links out of it made plain text."""
+    text = (agent.folder / "README.md").read_text(encoding="utf-8")
+    title, _, rest = text.partition("\n")
+    rest = _inside(rest, agent).replace(f"make run AGENT={agent.name}", "make run")
+    rest = re.sub(r"\[([^\]]+)\]\(\.\./[^)]+\)", r"\1", rest)
+    if f"agents/{agent.name}" in rest:
+        raise EjectRefused(f"the README of {agent.name} names its folder in a way that eject does not know")
+    packages = list(needed_packages(agent.folder))
+    own = texts.readme(agent, packages, manifest_file=manifest.FILE)
+    return f"{title}\n\n{own}\n{rest.lstrip()}"
