@@ -11,13 +11,18 @@ from dotenv import load_dotenv
 from repo_tools.evaluation import report
 from repo_tools.evaluation.comparison import compare, read_run
 from repo_tools.evaluation.gates import below_target, read_thresholds, shortfalls
+from repo_tools.evaluation.langgraph_planner import langgraph_planner
 from repo_tools.evaluation.questions import SPLITS
 from repo_tools.evaluation.rag_chat import rag_chat
 from repo_tools.evaluation.results import Evaluation, EvaluationError
 from repo_tools.evaluation.webhook_extractor import webhook_extractor
 from repo_tools.repository import ROOT
 
-EVALUATIONS: dict[str, Callable[[], Evaluation]] = {"rag-chat": rag_chat, "webhook-extractor": webhook_extractor}
+EVALUATIONS: dict[str, Callable[[], Evaluation]] = {
+    "rag-chat": rag_chat,
+    "webhook-extractor": webhook_extractor,
+    "langgraph-planner": langgraph_planner,
+}
 
 
 def run(options: argparse.Namespace) -> int:
