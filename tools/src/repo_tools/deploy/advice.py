@@ -75,8 +75,8 @@ _KNOWN: dict[str, tuple[str, str]] = {
     "AgentVersionProvisioningFailed": ("the version failed", "deploy show <agent> says why."),
     "conversation_locked": ("a turn of this conversation is still running", "Wait for it, or cancel it."),
     "preview_feature_required": (
-        "this service is older and wants the preview to be asked for",
-        "Send it through the SDK or azd of that time, or use a project in another region.",
+        "this service is older and wants the preview to be asked for by the header Foundry-Features",
+        "This verb does not send it, because newer services do without: use a project in a region that is up to date.",
     ),
     "rate_limit_exceeded": ("too many requests", "Try again later."),
 }

@@ -1,8 +1,8 @@
 """What a new agent version is made of, read from azure.yaml and the definition that it includes.
 
 The rules are those of azd, so that a version is the same whoever deploys it (Azure/azure-dev, azure.ai.agents,
-internal/pkg/agents/agent_yaml/map.go and internal/project/service_target_agent.go at 1.0.0-beta.11). Where azd sends
-something by another call, or nothing although the author wrote something, deploying is refused instead.
+internal/pkg/agents/agent_yaml/map.go and internal/project/service_target_agent.go at 1.0.0-beta.11). What azd sends by
+other calls is refused and not left out.
 """
 
 import re
