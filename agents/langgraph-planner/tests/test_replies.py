@@ -1,0 +1,152 @@
+"""A reply to a customer leaves the desk only when a person says so: asked beside a refund, each decided by itself."""
+
+import json
+from typing import Any
+
+import openai
+import pytest
+from agent_runtime.settings import load_settings
+from agent_runtime.testing.scripted_model import ScriptedModel
+from langgraph_planner.settings import PlannerSettings
+from support_desk.desk import open_desk
+
+LATE = "Order NP-10274 is late, the customer asks where it is."
+LOST = "The parcel of order NP-10304 is lost, its tracking has not moved for weeks."
+IRREVERSIBLE = ("issue_refund", "send_reply")
+
+
+async def outbox() -> list[dict[str, Any]]:
+    """The replies that have left the desk."""
+    desk = open_desk(load_settings(PlannerSettings))
+    try:
+        page = await desk.store.list({"kind": "sent_reply"})
+        return [item.value for item in page.items]
+    finally:
+        await desk.close()
+
+
+def requested(response: Any) -> Any:
+    """The one approval that a response asks for."""
+    (request,) = [item for item in response.output if item.type == "mcp_approval_request"]
+    return request
+
+
+def twin_of(response: Any) -> Any:
+    (twin,) = [item for item in response.output if getattr(item, "name", "") == "__hosted_agent_adapter_interrupt__"]
+    return twin
+
+
+async def decide(client: openai.AsyncOpenAI, response: Any, approve: bool, **more: Any) -> Any:
+    answer: Any = {"type": "mcp_approval_response", "approval_request_id": requested(response).id, "approve": approve}
+    return await client.responses.create(model="any", previous_response_id=response.id, input=[answer | more])
+
+
+def done(entries: Any) -> list[str]:
+    """What the ledger holds that cannot be undone, in order."""
+    return sorted(entry.tool for entry in entries if entry.tool in IRREVERSIBLE)
+
+
+async def test_a_reply_is_shown_in_full_and_not_sent_before_it_is_approved(served, ledger) -> None:
+    async with served() as client:
+        response = await client.responses.create(model="any", input=LATE)
+    request = requested(response)
+    shown = json.loads(request.arguments)
+    assert request.name == "send_reply"
+    assert shown["subject"] == "Your order NP-10274"
+    assert shown["body"].startswith("Hello ")
+    assert shown["body"].removesuffix(".") in response.output_text
+    assert await outbox() == []
+    assert done(await ledger()) == []
+
+
+async def test_an_approved_reply_is_sent_once_as_it_was_shown(served, ledger) -> None:
+    async with served() as client:
+        response = await client.responses.create(model="any", input=LATE)
+        ended = await decide(client, response, True)
+        again = await decide(client, response, True)
+    shown = json.loads(requested(response).arguments)
+    (sent,) = await outbox()
+    assert {name: sent[name] for name in shown} == shown
+    assert f"Done — send_reply: Reply {sent['reply_id']} to {sent['to']} was sent" in ended.output_text
+    assert "answered before" in again.output_text
+    assert done(await ledger()) == ["send_reply"]
+
+
+async def test_a_refused_reply_is_not_sent_and_the_report_says_why(served, ledger) -> None:
+    async with served() as client:
+        response = await client.responses.create(model="any", input=LATE)
+        ended = await decide(client, response, False, reason="we call the customer")
+    assert "Not approved — send_reply: The approval was refused: we call the customer." in ended.output_text
+    assert await outbox() == []
+    assert done(await ledger()) == []
+
+
+async def test_a_reply_is_sent_as_whoever_approved_it_has_edited_it(served) -> None:
+    async with served() as client:
+        response = await client.responses.create(model="any", input=LATE)
+        edited = {"resume": {"approve": True, "arguments": {"body": "Hello, your parcel comes on Tuesday."}}}
+        output: Any = {
+            "type": "function_call_output",
+            "call_id": twin_of(response).call_id,
+            "output": json.dumps(edited),
+        }
+        await client.responses.create(model="any", previous_response_id=response.id, input=[output])
+    (sent,) = await outbox()
+    assert (sent["subject"], sent["body"]) == ("Your order NP-10274", "Hello, your parcel comes on Tuesday.")
+
+
+@pytest.mark.parametrize("refund", [True, False])
+@pytest.mark.parametrize("reply", [True, False])
+async def test_a_refund_and_a_reply_each_ask_and_only_what_was_approved_is_done(
+    served, ledger, *, refund: bool, reply: bool
+) -> None:
+    async with served() as client:
+        first = await client.responses.create(model="any", input=LOST)
+        assert requested(first).name == "issue_refund"
+        second = await decide(client, first, refund)
+        assert requested(second).name == "send_reply"
+        last = await decide(client, second, reply)
+    assert not [item for item in last.output if item.type == "mcp_approval_request"]
+    approved = [name for name, approves in zip(IRREVERSIBLE, (refund, reply), strict=True) if approves]
+    assert done(await ledger()) == approved
+    sent = await outbox()
+    assert len(sent) == reply
+    # The reply promises no money that was not paid.
+    assert ("We have refunded" in json.loads(requested(second).arguments)["body"]) is refund
+
+
+async def test_the_approval_of_a_refund_does_not_approve_the_reply_after_it(served, script, ledger) -> None:
+    """A model that drafts, then refunds and sends without a word between them."""
+    model = ScriptedModel()
+    draft = {"tool": "draft_reply", "arguments": {"order_id": "NP-10274", "subject": "Your order", "body": "Paid."}}
+    send: dict[str, Any] = {"tool": "send_reply", "arguments": {}, "depends_on": []}
+    refund = script.refunded("NP-10274", "1.50", "CHF")
+    model.enqueue(script.chosen("damaged-on-arrival"), script.planned(draft, refund, send))
+    async with served(model) as client:
+        first = await client.responses.create(model="any", input="Order NP-10274 arrived broken.")
+        second = await decide(client, first, True)
+        between = done(await ledger())
+        assert requested(second).name == "send_reply"
+        # The id of the refund's approval, once more, sends nothing.
+        stale = await decide(client, first, True)
+        assert "answered before" in stale.output_text
+        assert await outbox() == []
+        await decide(client, second, True)
+    assert between == ["issue_refund"]
+    assert done(await ledger()) == ["issue_refund", "send_reply"]
+    assert [one["body"] for one in await outbox()] == ["Paid."]
+
+
+async def test_an_approval_cannot_be_edited_to_send_a_sent_draft_again(served, ledger) -> None:
+    async with served() as client:
+        response = await client.responses.create(model="any", input=LATE)
+        await decide(client, response, True)
+        (sent,) = await outbox()
+        other = await client.responses.create(model="any", input=LATE)
+        edited = {"resume": {"approve": True, "arguments": {"draft_id": sent["draft_id"]}}}
+        output: Any = {"type": "function_call_output", "call_id": twin_of(other).call_id, "output": json.dumps(edited)}
+        ended = await client.responses.create(model="any", previous_response_id=other.id, input=[output])
+    assert "Failed — send_reply" in ended.output_text
+    assert "was sent as" in ended.output_text
+    assert await outbox() == [sent]
+    assert done(await ledger()) == ["send_reply"]
