@@ -42,8 +42,10 @@ def chosen(runbook: str | None) -> ModelReply:
 
 
 def planned(*steps: dict[str, Any]) -> ModelReply:
+    """A plan whose steps wait for each other, where they do not say otherwise."""
     numbered = [
-        {"id": f"s{number}", "reason": "because", "depends_on": []} | step for number, step in enumerate(steps, start=1)
+        {"id": f"s{number}", "reason": "because", "depends_on": [f"s{number - 1}"] if number > 1 else []} | step
+        for number, step in enumerate(steps, start=1)
     ]
     return ModelReply(json.dumps({"goal": "help", "assumptions": [], "steps": numbered}))
 

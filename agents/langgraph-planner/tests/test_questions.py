@@ -78,7 +78,10 @@ async def test_another_user_cannot_answer_a_question(served, ledger) -> None:
 async def test_after_an_answer_the_next_message_of_the_conversation_is_a_new_case(served) -> None:
     async with served() as client:
         await asked(client, conversation="conv_2")
-        await client.responses.create(model="any", conversation="conv_2", input="NP-10316")
+        response = await client.responses.create(model="any", conversation="conv_2", input="NP-10316")
+        while requests := [item for item in response.output if item.type == "mcp_approval_request"]:
+            no: Any = [{"type": "mcp_approval_response", "approval_request_id": requests[0].id, "approve": False}]
+            response = await client.responses.create(model="any", conversation="conv_2", input=no)
         next_case = await client.responses.create(
             model="any", conversation="conv_2", input="The points for order NP-10042 are missing."
         )

@@ -9,6 +9,7 @@ from agent_runtime.testing.scripted_model import ScriptedModel
 
 BROKEN = "Order NP-10274 arrived broken, the customer wants the money back."
 CASE = {"category": "damaged_item", "summary": "Broken.", "order_id": "NP-10274"}
+NOTHING: dict[str, Any] = {"depends_on": []}
 OPEN_CASE = {"tool": "open_case", "arguments": CASE}
 
 
@@ -99,7 +100,7 @@ async def test_a_run_that_keeps_failing_ends_incomplete_and_says_what_was_done(
     model = ScriptedModel()
     model.enqueue(script.chosen("return-request"), script.planned(OPEN_CASE, lost, lost), script.planned(lost, lost))
     async with served(model) as client:
-        response = await client.responses.create(model="any", input="Return NP-99999.")
+        response = await client.responses.create(model="any", input="A customer wants to return an order.")
     assert response.status == "incomplete"
     assert response.incomplete_details.reason == "max_replans"
     assert "planned its rest anew 1 times" in response.output_text
@@ -112,9 +113,9 @@ async def test_without_replans_the_plan_goes_on_without_what_is_lost(
 ) -> None:
     monkeypatch.setenv("MAX_REPLANS", "0")
     model = ScriptedModel()
-    model.enqueue(script.chosen("return-request"), script.planned(script.looked_up("NP-99999"), OPEN_CASE))
+    model.enqueue(script.chosen("return-request"), script.planned(script.looked_up("NP-99999"), OPEN_CASE | NOTHING))
     async with served(model) as client:
-        response = await client.responses.create(model="any", input="Return NP-99999.")
+        response = await client.responses.create(model="any", input="A customer wants to return an order.")
     assert response.status == "completed"
     assert len(plans(response)) == 1
     assert "2. Done — open_case" in response.output_text
@@ -124,11 +125,16 @@ async def test_a_new_plan_that_is_wrong_is_not_used(served, script) -> None:
     model = ScriptedModel()
     model.enqueue(
         script.chosen("return-request"),
-        script.planned(script.looked_up("NP-99999"), OPEN_CASE),
+        script.planned(
+            script.looked_up("NP-99999"),
+            OPEN_CASE | NOTHING,
+            {"tool": "update_case", "arguments": {"note": "The order is unknown."}},
+        ),
         script.planned({"tool": "delete_customer", "arguments": {}}),
     )
     async with served(model) as client:
-        response = await client.responses.create(model="any", input="Return NP-99999.")
+        response = await client.responses.create(model="any", input="A customer wants to return an order.")
     assert response.status == "completed"
     assert len(plans(response)) == 1
     assert "2. Done — open_case" in response.output_text
+    assert "3. Done — update_case" in response.output_text

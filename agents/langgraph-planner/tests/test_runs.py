@@ -194,7 +194,7 @@ async def test_a_failing_tool_is_reported_and_what_depends_on_it_is_not_done(ser
         script.chosen("return-request"), script.planned(script.looked_up("NP-99999"), label), script.planned()
     )
     async with served(model) as client:
-        response = await client.responses.create(model="any", input="Return NP-99999.")
+        response = await client.responses.create(model="any", input="A customer wants to return an order.")
     assert response.status == "completed"
     assert "Failed — lookup_order: There is no order NP-99999" in response.output_text
     assert "Not done — create_return_label: It needs s1, which failed." in response.output_text
@@ -209,7 +209,7 @@ async def test_a_failure_also_stops_what_depends_on_it_through_another_step(serv
         script.chosen("return-request"), script.planned(script.looked_up("NP-99999"), label, refund), script.planned()
     )
     async with served(model) as client:
-        response = await client.responses.create(model="any", input="Return NP-99999.")
+        response = await client.responses.create(model="any", input="A customer wants to return an order.")
     assert "mcp_approval_request" not in kinds(response)
     assert "Not done — issue_refund: It needs s2, which could not be done." in response.output_text
     assert await ledger() == []

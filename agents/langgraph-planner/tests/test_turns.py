@@ -1,12 +1,16 @@
 """A turn tells the same whenever it is told again, also when the run has gone on, and moves nothing that is not its own."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from agent_runtime.settings import load_settings
-from agent_runtime.state_store import open_state_store
+from agent_runtime.state_store import StateStore, StateStoreUnavailable, open_state_store
+from agent_runtime.state_store.sqlite import SqliteItems
 from agent_runtime.testing.scripted_model import ScriptedModel
+from langgraph.checkpoint.base import empty_checkpoint
 from langgraph_planner.checkpointer import StateStoreSaver
 from langgraph_planner.graph import Planner, compile_graph
 from langgraph_planner.model_calls import Model
@@ -41,11 +45,17 @@ async def runs(script: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ru
         load_runbooks(settings.handbook_dir),
         max_steps=12,
         max_replans=0,
+        max_tool_retries=0,
         max_model_calls=40,
         max_model_tokens=200_000,
     )
     yield Runs(compile_graph(planner, StateStoreSaver(state)), state, most_seconds=300)
     await desk.close()
+
+
+@pytest.fixture
+def state_store(tmp_path: Path) -> StateStore:
+    return SqliteItems(tmp_path / "items.sqlite")
 
 
 async def told(runs: Runs, turn: Turn) -> list[Any]:
@@ -77,8 +87,33 @@ async def test_a_response_that_answers_gets_the_same_turn_again(runs: Runs) -> N
     request = (await told(runs, Turn("response-1", "thread", CASE)))[-2]
     answers = {request.interrupt_id: {"approve": True}}
     answer = await runs.answer("response-2", "thread", answers)
-    assert not answer.answered_before
+    assert not answer.late
     assert await runs.answer("response-2", "thread", answers) == answer
     late = await runs.answer("response-3", "thread", answers)
-    assert late.answered_before
+    assert late.late
     assert [type(entry) for entry in await told(runs, late)] == [Told]
+
+
+async def test_of_a_tasks_writes_all_are_stored_or_none(state_store: StateStore) -> None:
+    """LangGraph takes a task with some of its writes for one that has ended."""
+    saver = StateStoreSaver(state_store)
+    config: Any = {"configurable": {"thread_id": "thread", "checkpoint_ns": ""}}
+    checkpoint = empty_checkpoint()
+    place = await saver.aput(config, checkpoint, {}, {})
+    writes = [("facts", {"order_id": "NP-10274"}), ("log", []), ("branch:to:find_runbook", None)]
+
+    puts = state_store.put_if_absent
+    done: list[str] = []
+
+    async def dies_after_the_first(key: str, value: Any, **more: Any) -> Any:
+        if done:
+            raise StateStoreUnavailable("killed")
+        done.append(key)
+        return await puts(key, value, **more)
+
+    state_store.put_if_absent = dies_after_the_first  # type: ignore[method-assign]
+    with suppress(StateStoreUnavailable):
+        await saver.aput_writes(place, writes, "task")
+    found = await saver.aget_tuple(place)
+    assert found is not None
+    assert [(channel, value) for _, channel, value in found.pending_writes or ()] in (writes, [])

@@ -47,12 +47,14 @@ def build_app(
         runbooks,
         max_steps=settings.max_steps,
         max_replans=settings.max_replans,
+        max_tool_retries=settings.max_tool_retries,
         max_model_calls=settings.max_model_calls,
         max_model_tokens=settings.max_model_tokens,
     )
     most_seconds = settings.max_run_seconds
     runs = Runs(compile_graph(planner, StateStoreSaver(state)), state, most_seconds=most_seconds)
     cancelled = CancelledOutputs(state)
-    register_planner(host, planner, runs, Approvals(state), cancelled, most_seconds=most_seconds)
+    approvals = Approvals(state, open_for=timedelta(hours=settings.approval_hours))
+    register_planner(host, planner, runs, approvals, cancelled, most_seconds=most_seconds)
     protect_responses(host, settings, store=store, cancelled=cancelled)
     return host

@@ -5,21 +5,24 @@ another sandbox, and only that user's answer counts.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
-from agent_runtime.state_store import StateStore
+from agent_runtime.state_store import JSON, StateStore
 
 from langgraph_planner.output_items import INTERRUPT_CALL
 
 _YES = frozenset({"yes", "y", "true", "approve", "approved", "ok"})
+_NO = frozenset({"no", "n", "false", "reject", "rejected", "decline", "declined"})
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """One answer: `value` is what the graph is resumed with: `approve`, and perhaps `reason` and `arguments`; for a
-    question `text`."""
+    question `text`; `added` where somebody said something else instead."""
 
     asked_id: str
     value: dict[str, Any]
@@ -29,21 +32,33 @@ class UnknownApproval(Exception):
     """No approval of this id waits for this user."""
 
 
+class ExpiredApproval(Exception):
+    """The approval was not answered in time."""
+
+
 class Approvals:
-    def __init__(self, store: StateStore) -> None:
+    """`open_for` is how long an answer counts, from when it was asked for."""
+
+    def __init__(self, store: StateStore, *, open_for: timedelta, now: Callable[[], float] = time.time) -> None:
         self._store = store
+        self._open_for = open_for.total_seconds()
+        self._now = now
 
     async def remember(self, ids: Sequence[str], *, thread_id: str, interrupt_id: str, user: str) -> None:
         """Keep where an answer to any of `ids` goes. A run that is replayed asks under new ids; all stay valid."""
-        value = {"thread_id": thread_id, "interrupt_id": interrupt_id, "user": user}
+        until = self._now() + self._open_for
+        value: JSON = {"thread_id": thread_id, "interrupt_id": interrupt_id, "user": user, "until": until}
         for one in ids:
             await self._store.put_if_absent(f"approval/{one}", value)
 
-    async def resolve(self, decisions: Sequence[Decision], user: str) -> tuple[str, dict[str, dict[str, Any]]]:
-        """The thread to resume, and the answer for each of its interrupts.
+    async def resolve(
+        self, decisions: Sequence[Decision], user: str, *, in_time: bool = False
+    ) -> tuple[str, dict[str, dict[str, Any]]]:
+        """The thread to resume, and the answer for each of its interrupts. `in_time`: whenever it is.
 
         Raises:
             UnknownApproval: for an id that was never asked, or was asked of another user or in another run.
+            ExpiredApproval: one of them was asked for too long ago.
         """
         thread_id = ""
         answers: dict[str, dict[str, Any]] = {}
@@ -55,6 +70,8 @@ class Approvals:
                 or item.value["thread_id"] != (thread_id or item.value["thread_id"])
             ):
                 raise UnknownApproval(decision.asked_id)
+            if not in_time and self._now() > item.value["until"]:
+                raise ExpiredApproval(decision.asked_id)
             thread_id = item.value["thread_id"]
             answers.setdefault(item.value["interrupt_id"], decision.value)
         return thread_id, answers
@@ -90,17 +107,23 @@ def _resumed(output: Any) -> dict[str, Any]:
     return {"approve": approved, "reason": None, "text": value if isinstance(value, str) else None}
 
 
-def last_question(items: Sequence[Mapping[str, Any]]) -> str | None:
-    """The id of the newest question that earlier responses of a conversation asked, oldest item first."""
+def last_asked(items: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:
+    """The id and the type (`approval`, `plan`, `question`) of what earlier responses of a conversation asked last,
+    oldest item first."""
     for item in reversed(items):
         if item.get("type") == "function_call" and item.get("name") == INTERRUPT_CALL:
             try:
                 asked = json.loads(item.get("arguments") or "")
             except ValueError:
                 continue
-            if isinstance(asked, dict) and asked.get("type") == "question":
-                return str(item.get("call_id"))
+            if isinstance(asked, dict) and "type" in asked:
+                return str(item.get("call_id")), str(asked["type"])
     return None
+
+
+def is_bare_decision(text: str) -> bool:
+    """Whether a message says yes or no and nothing else: too little to act on what cannot be undone."""
+    return text.strip().strip(".!").lower() in _YES | _NO
 
 
 def read_case(items: Sequence[Mapping[str, Any]]) -> str:

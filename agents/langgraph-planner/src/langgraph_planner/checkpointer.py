@@ -28,7 +28,7 @@ _PAGE = 100
 
 
 class StateStoreSaver(BaseCheckpointSaver[str]):
-    """A checkpoint is one item; so is each pending write. A thread's items are found by their tag."""
+    """A checkpoint is one item; so are the pending writes of one task. A thread's items are found by their tag."""
 
     def __init__(self, store: StateStore) -> None:
         super().__init__(serde=JsonPlusSerializer(allowed_msgpack_modules=None))
@@ -63,20 +63,20 @@ class StateStoreSaver(BaseCheckpointSaver[str]):
             "kind": "write",
             "checkpoint": _digest(_key(thread, namespace, checkpoint)),
         }
-        for position, (channel, value) in enumerate(writes):
-            index = WRITES_IDX_MAP.get(channel, position)
-            item = {
-                "task": task_id,
-                "path": task_path,
-                "index": index,
-                "channel": channel,
-                "value": self._pack(value),
-            }
+        packed = [
+            {"task": task_id, "path": task_path, "index": index, "channel": channel, "value": self._pack(value)}
+            for index, (channel, value) in enumerate(writes)
+        ]
+        if not all(channel in WRITES_IDX_MAP for channel, _ in writes):
+            # One item. LangGraph takes a task with some of its writes for one that has ended, so a process that dies
+            # between two items would lose the rest, such as where the graph goes next.
+            key = _key(thread, namespace, checkpoint, task_id, "writes")
+            await self._store.put_if_absent(key, {"writes": packed}, tags=tags)
+            return
+        for (channel, _), write in zip(writes, packed, strict=True):
+            index = WRITES_IDX_MAP[channel]
             key = _key(thread, namespace, checkpoint, task_id, str(index))
-            if index >= 0:
-                await self._store.put_if_absent(key, item, tags=tags)
-            else:
-                await self._put(key, item, tags)
+            await self._put(key, {"writes": [write | {"index": index}]}, tags)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         thread, namespace = _place(config)
@@ -124,7 +124,8 @@ class StateStoreSaver(BaseCheckpointSaver[str]):
 
     async def _tuple(self, thread: str, value: dict[str, Any]) -> CheckpointTuple:
         place = _key(thread, value["namespace"], value["id"])
-        writes = [item.value async for item in self._items({"kind": "write", "checkpoint": _digest(place)})]
+        items = self._items({"kind": "write", "checkpoint": _digest(place)})
+        writes = [write async for item in items for write in item.value["writes"]]
         writes.sort(key=lambda write: (write["path"], write["task"], write["index"]))
         parent = _config(thread, value["namespace"], value["parent"]) if value["parent"] else None
         return CheckpointTuple(

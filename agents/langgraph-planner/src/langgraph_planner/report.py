@@ -6,16 +6,16 @@ from typing import Any
 _MARKS = {"done": "Done", "failed": "Failed", "skipped": "Not done", "rejected": "Not approved"}
 
 
-def report(runbook: str, records: Sequence[Mapping[str, Any]], *, stopped_in: tuple[str, str] | None = None) -> str:
-    """One line for each step, in order, with what its tool said or why it was not done. `stopped_in` is the tool of the
-    step in which the run was stopped, and what became of it."""
+def report(runbook: str, records: Sequence[Mapping[str, Any]], *, stopped_in: Sequence[tuple[str, str]] = ()) -> str:
+    """One line for each step, in order, with what its tool said or why it was not done. `stopped_in` are the tools of
+    the steps in which the run was stopped, and what became of each."""
     done = sum(record["status"] == "done" for record in records)
     lines = [f"I followed the runbook “{runbook}”: {done} of {len(records)} steps were done.", ""]
     for number, record in enumerate(records, start=1):
         said = record.get("output", {}).get("summary") or record.get("reason") or _found(record)
         lines.append(f"{number}. {_MARKS[record['status']]} — {record['tool']}: {said}")
-    if stopped_in is not None:
-        lines.append(f"{len(records) + 1}. Stopped — {': '.join(stopped_in)}")
+    for number, (tool, became) in enumerate(stopped_in, start=len(records) + 1):
+        lines.append(f"{number}. Stopped — {tool}: {became}")
     return "\n".join(lines)
 
 

@@ -20,8 +20,10 @@ from azure.ai.agentserver.responses import ResponseContext, ResponseEventStream,
 from langgraph_planner.approvals import (
     Approvals,
     Decision,
+    ExpiredApproval,
     UnknownApproval,
-    last_question,
+    is_bare_decision,
+    last_asked,
     read_case,
     read_decisions,
 )
@@ -32,6 +34,11 @@ from langgraph_planner.progress import ApprovalNeeded, InterruptRaised, Told
 from langgraph_planner.runs import Runs, Turn
 
 logger = logging.getLogger(__name__)
+
+_HOW_TO_DECIDE = (
+    "I take an approval only as an answer to its request: an `mcp_approval_response` with its id, or a"
+    " `function_call_output` for its call. Nothing was done, and the request stays open."
+)
 
 
 def register_planner(
@@ -118,6 +125,12 @@ def register_planner(
             message = "No approval of this id waits for your answer. Answer with the id of an approval request."
             yield stream.emit_failed(code="unknown_approval", message=message)
             return
+        except ExpiredApproval:
+            message = (
+                "This approval was not answered in time, and nothing was done. Say so, to have it asked for again."
+            )
+            yield stream.emit_failed(code="approval_expired", message=message)
+            return
         except ModelError as error:
             logger.warning("response failed: %s", error.code)
             yield stream.emit_failed(code=error.code, message=error.message)
@@ -162,17 +175,22 @@ async def _turn(
 ) -> Turn:
     given = await context.get_input_items()
     if decisions := read_decisions(given):
-        thread_id, answers = await approvals.resolve(decisions, user)
+        thread_id, answers = await approvals.resolve(decisions, user, in_time=context.is_recovery)
         return await runs.answer(context.response_id, thread_id, answers)
     text = read_case(given)
-    if question := last_question(await context.get_history()):
-        answer = Decision(question, {"text": text})
+    if asked := last_asked(await context.get_history()):
+        asked_id, kind = asked
+        answer = Decision(asked_id, {"text" if kind == "question" else "added": text})
         try:
-            thread_id, answers = await approvals.resolve([answer], user)
+            thread_id, answers = await approvals.resolve([answer], user, in_time=True)
         except UnknownApproval:
             thread_id, answers = "", {}  # It was another user's to answer.
         # A response that is taken up again has answered it already.
-        if answers and (context.is_recovery or await runs.waits_for(thread_id, question)):
+        if answers and (context.is_recovery or asked_id in await runs.waiting(thread_id)):
+            if kind != "question" and is_bare_decision(text):
+                return Turn(context.response_id, thread_id, says=_HOW_TO_DECIDE)
+            if kind != "question" and not context.is_recovery:
+                answers = dict.fromkeys(await runs.waiting(thread_id), answer.value)  # all of them are withdrawn
             return await runs.answer(context.response_id, thread_id, answers)
     # A new case is a new thread: its steps must not be taken for those of an earlier one.
     return Turn(context.response_id, context.response_id, text, plan_only=_plan_only(request))

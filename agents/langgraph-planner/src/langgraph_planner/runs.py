@@ -16,6 +16,8 @@ from langgraph.types import Command, StateSnapshot
 
 from langgraph_planner.progress import ApprovalNeeded, InterruptRaised, Progress, Told, from_json
 
+_ANSWERED = "This approval was answered before. Nothing was done again."
+_WITHDRAWN = "This approval was withdrawn when something was added to the case. Nothing was done."
 _MOST_NODES = 200
 """Nodes that one turn may run; a plan of 50 steps needs about 150."""
 
@@ -31,7 +33,10 @@ class Turn:
     """Whether the run stops when its plan is made, until somebody has it carried out."""
     answers: Mapping[str, dict[str, Any]] | None = None
     """What was decided, by the id of the interrupt; None for a turn that starts a run."""
-    answered_before: bool = False
+    late: str = ""
+    """What is to be said about an answer that does not act, because another one did."""
+    says: str = ""
+    """All that is said in a turn that leaves the run as it is."""
     log_from: int = 0
     """How much of the run's log earlier turns have shown."""
 
@@ -54,22 +59,21 @@ class Runs:
         if kept is None:
             state = await self._state(thread_id)
             waiting = {asked.id for asked in state.interrupts}
-            fresh = {
-                interrupt: answer
-                for interrupt, answer in answers.items()
-                if interrupt in waiting and await self._claim(f"answer/{thread_id}/{interrupt}", response_id)
-            }
-            turn = {
-                "answers": fresh,
-                "answered_before": len(fresh) < len(answers),
-                "log_from": len(state.values.get("log", ())),
-            }
+            fresh, late = {}, ""
+            for interrupt, answer in answers.items():
+                key = f"answer/{thread_id}/{interrupt}"
+                if interrupt in waiting and await self._claim(key, response_id, withdrawn="added" in answer):
+                    fresh[interrupt] = answer
+                else:
+                    present = await self._store.get(key)
+                    late = _WITHDRAWN if present and present.value["withdrawn"] else _ANSWERED
+            turn: JSON = {"answers": fresh, "late": late, "log_from": len(state.values.get("log", ()))}
             _, kept = await self._store.put_if_absent(f"turn/{response_id}", turn)
         return Turn(response_id, thread_id, **kept.value)
 
-    async def waits_for(self, thread_id: str, interrupt_id: str) -> bool:
-        """Whether the run still waits for an answer to this interrupt."""
-        return any(asked.id == interrupt_id for asked in (await self._state(thread_id)).interrupts)
+    async def waiting(self, thread_id: str) -> list[str]:
+        """The interrupts that the run waits for."""
+        return [asked.id for asked in (await self._state(thread_id)).interrupts]
 
     async def follow(self, turn: Turn, *, after: int = 0) -> AsyncIterator[Progress]:
         """What happens in a turn, from entry number `after` on, until the run has ended or waits for an approval."""
@@ -84,8 +88,11 @@ class Runs:
         return dict((await self._state(thread_id)).values)
 
     async def _entries(self, turn: Turn) -> AsyncIterator[Progress]:
-        if turn.answered_before:
-            yield Told("This approval was answered before. Nothing was done again.")
+        if turn.says:
+            yield Told(turn.says)
+            return
+        if turn.late:
+            yield Told(turn.late)
             if not turn.answers:
                 return
         state = await self._state(turn.thread_id)
@@ -124,9 +131,9 @@ class Runs:
     async def _state(self, thread_id: str) -> StateSnapshot:
         return await self._graph.aget_state(_config(thread_id))
 
-    async def _claim(self, key: str, response_id: str) -> bool:
+    async def _claim(self, key: str, response_id: str, *, withdrawn: bool) -> bool:
         """Whether this response's answer is the one that acts."""
-        claim: JSON = {"response_id": response_id, "at": time.time()}
+        claim: JSON = {"response_id": response_id, "at": time.time(), "withdrawn": withdrawn}
         won, present = await self._store.put_if_absent(key, claim)
         if won or present.value["response_id"] == response_id:
             return True

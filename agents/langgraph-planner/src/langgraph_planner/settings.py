@@ -14,6 +14,11 @@ class PlannerSettings(SupportDeskSettings):
     max_replans: int = Field(default=3, ge=0, le=20, validation_alias="MAX_REPLANS")
     """How often a run may plan its rest anew, after a failed step or a rejection. Needing more ends the response as
     `incomplete`; 0 switches it off, and the plan goes on without what is lost."""
+    approval_hours: float = Field(default=168, gt=0, le=720, validation_alias="APPROVAL_HOURS")
+    """How long an approval can be given or refused. Later answers fail with `approval_expired`, and do nothing. At most
+    30 days, after which the run's own records are deleted."""
+    max_tool_retries: int = Field(default=2, ge=0, le=10, validation_alias="MAX_TOOL_RETRIES")
+    """How often a step is tried again while the desk's records cannot be reached, before it counts as failed."""
     max_model_calls: int = Field(default=40, ge=1, validation_alias="MAX_MODEL_CALLS")
     """Model calls of one run, over all its turns. Reaching it ends the response as `incomplete`."""
     max_model_tokens: int = Field(default=200_000, ge=1, validation_alias="MAX_MODEL_TOKENS")
