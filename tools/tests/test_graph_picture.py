@@ -11,7 +11,7 @@ def test_the_readme_shows_the_graph_that_the_code_builds() -> None:
 
 def test_the_picture_has_every_node_and_where_it_can_go() -> None:
     drawn = graph_picture.draw()
-    for edge in ("draft_plan -.-> ask_plan", "prepare_step -.-> ask_approval", "ask_approval -.-> run_step"):
+    for edge in ("check_plan -.-> ask_plan", "prepare_steps -.-> ask_approval", "decide -.-> run_step"):
         assert edge in drawn
 
 
