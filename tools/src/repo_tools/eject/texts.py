@@ -94,6 +94,7 @@ __pycache__/
 """
 
 AZDIGNORE = """\
+agent.yaml
 azure.yaml
 azure.code.yaml
 .azure/
