@@ -9,10 +9,10 @@ export TO
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run ingest test-setup test test-ejected soak eval bench lint format typecheck doctor graph manifests images eject lock clean
+.PHONY: help setup run ingest test-setup test test-installs soak eval bench lint format typecheck doctor graph manifests images eject lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 setup: ## Make .venv from the hashed lock (the verbs below do it when needed)
 	@$(PYTHON) tools/bootstrap.py
@@ -30,8 +30,8 @@ test-setup:
 test: test-setup ## Run every test; ARGS goes to pytest: make test ARGS="-k citations"
 	@$(VENV_PYTHON) -m pytest -n auto --dist loadgroup $(ARGS)
 
-test-ejected: test-setup ## Eject each agent, install it from its locks and run its tests (some minutes)
-	@EJECT_INSTALLS=1 $(VENV_PYTHON) -m pytest -n 0 -q -s tests/test_eject.py -k its_own_make_test $(ARGS)
+test-installs: test-setup ## Install each agent as a newcomer and as azd would, and run it (many minutes)
+	@TEST_INSTALLS=1 $(VENV_PYTHON) -m pytest -n 0 -q -s -m installs $(ARGS)
 
 soak: test-setup ## Kill the agents again and again under load, longer than the tests do
 	@SOAK=long $(VENV_PYTHON) -m pytest -n 0 -q --durations=0 $(wildcard agents/*/tests/test_soak.py) $(ARGS)

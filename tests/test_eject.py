@@ -1,7 +1,7 @@
 """An ejected project: one agent in one folder, which installs, starts, passes its tests and deploys with nothing beside it.
 
 Here a fresh virtual environment gets the third-party packages of the development environment, our own from the wheels
-alone, and one agent's tests run whole. With EJECT_INSTALLS=1 (`make test-ejected`) each project's own `make test` runs,
+alone, and one agent's tests run whole. With TEST_INSTALLS=1 (`make test-installs`) each project's own `make test` runs,
 which installs everything from its hashed locks.
 """
 
@@ -214,7 +214,8 @@ def test_its_tests_pass_without_this_repository(agent: Agent, ejected: Path, tmp
 
 
 @each_agent
-@pytest.mark.skipif(os.environ.get("EJECT_INSTALLS") != "1", reason="installs from an index: make test-ejected")
+@pytest.mark.installs
+@pytest.mark.skipif(os.environ.get("TEST_INSTALLS") != "1", reason="installs from an index: make test-installs")
 @pytest.mark.timeout(1800)
 def test_its_own_make_test_passes(agent: Agent, ejected: Path) -> None:
     for clients in ejected.glob("tests/*/package-lock.json"):

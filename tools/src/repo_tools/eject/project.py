@@ -100,6 +100,7 @@ def _pyproject(agent: Agent, root: Path) -> str:
         raise EjectRefused(f"{path} names the shared packages in another way: change repo_tools.eject with it")
     text = re.sub(r"\n\[tool\.repo-tools\]\n(?:[^\[].*\n)*", "", text)
     settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
+    settings.pop("markers", None)
     return text + texts.pytest_settings(settings | {"testpaths": ["tests"]})
 
 
