@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agent_runtime.settings import load_settings
+from agent_runtime.settings import SettingsError, load_settings
 from agent_runtime.state_store import StateStore, StateStoreUnavailable, open_state_store
 from agent_runtime.state_store.sqlite import SqliteItems
 from agent_runtime.testing.scripted_model import ScriptedModel
@@ -49,7 +49,8 @@ async def runs(script: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ru
         max_model_calls=40,
         max_model_tokens=200_000,
     )
-    yield Runs(compile_graph(planner, StateStoreSaver(state)), state, most_seconds=300)
+    saver = StateStoreSaver(state)
+    yield Runs(compile_graph(planner, saver), state, most_seconds=300, pruned=saver)
     await desk.close()
 
 
@@ -81,6 +82,24 @@ async def test_a_turn_that_asked_is_told_the_same_after_its_answer_moved_the_run
     assert await told(runs, first) == asked
     assert (await told(runs, answer))[1:] == rest
     assert [entry.tool for entry in await ledger()] == ["issue_refund"]
+
+
+async def test_of_a_turn_that_has_ended_only_the_newest_checkpoint_is_kept(runs: Runs) -> None:
+    request = (await told(runs, Turn("response-1", "thread", CASE)))[-2]
+    assert runs._pruned is not None
+    config: Any = {"configurable": {"thread_id": "thread"}}
+    assert len([one async for one in runs._pruned.alist(config)]) == 1
+    answers = {request.interrupt_id: {"approve": True}}
+    await told(runs, await runs.answer("response-2", "thread", answers))
+    assert len([one async for one in runs._pruned.alist(config)]) == 1
+
+
+def test_an_approval_cannot_outlive_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUN_DAYS", "2")
+    with pytest.raises(SettingsError, match="APPROVAL_HOURS"):
+        load_settings(PlannerSettings)
+    monkeypatch.setenv("APPROVAL_HOURS", "48")
+    assert load_settings(PlannerSettings).run_days == 2
 
 
 async def test_a_response_that_answers_gets_the_same_turn_again(runs: Runs) -> None:

@@ -24,9 +24,6 @@ from langgraph_planner.settings import PlannerSettings
 if TYPE_CHECKING:
     import httpx2
 
-_KEPT = timedelta(days=30)
-"""How long a run can wait for its approvals: as long as Foundry keeps a session."""
-
 
 def build_app(
     settings: PlannerSettings, *, transport: "httpx2.AsyncBaseTransport | None" = None
@@ -39,7 +36,7 @@ def build_app(
     store = open_response_store(settings)
     options = ResponsesServerOptions(resilient_background=True)
     host = ResponsesAgentServerHost(store=store, options=options, **host_options(settings))
-    state = open_state_store(settings, "langgraph-planner", expires_after=_KEPT)
+    state = open_state_store(settings, "langgraph-planner", expires_after=timedelta(days=settings.run_days))
     desk = open_desk(settings, open_handbook(settings))
     planner = Planner(
         Model(settings, transport=transport),
@@ -52,7 +49,9 @@ def build_app(
         max_model_tokens=settings.max_model_tokens,
     )
     most_seconds = settings.max_run_seconds
-    runs = Runs(compile_graph(planner, StateStoreSaver(state)), state, most_seconds=most_seconds)
+    saver = StateStoreSaver(state)
+    graph = compile_graph(planner, saver)
+    runs = Runs(graph, state, most_seconds=most_seconds, pruned=saver if settings.prune_checkpoints else None)
     cancelled = CancelledOutputs(state)
     approvals = Approvals(state, open_for=timedelta(hours=settings.approval_hours))
     register_planner(host, planner, runs, approvals, cancelled, most_seconds=most_seconds)

@@ -47,9 +47,11 @@ class StateStoreSaver(BaseCheckpointSaver[str]):
             "namespace": namespace,
             "parent": get_checkpoint_id(config),
             "checkpoint": self._pack(checkpoint),
-            "metadata": self._pack(get_checkpoint_metadata(config, metadata)),
+            "metadata": self._pack(known := get_checkpoint_metadata(config, metadata)),
         }
         tags = {"thread": _digest(thread), "kind": "checkpoint"}
+        if run_id := known.get("run_id"):
+            tags["run"] = _digest(str(run_id))
         await self._put(_key(thread, namespace, checkpoint["id"]), value, tags)
         return _config(thread, namespace, checkpoint["id"])
 
@@ -58,11 +60,8 @@ class StateStoreSaver(BaseCheckpointSaver[str]):
     ) -> None:
         thread, namespace = _place(config)
         checkpoint = str(get_checkpoint_id(config))
-        tags = {
-            "thread": _digest(thread),
-            "kind": "write",
-            "checkpoint": _digest(_key(thread, namespace, checkpoint)),
-        }
+        tags = _write_tags(thread, namespace, checkpoint)
+        place = {"namespace": namespace, "id": checkpoint, "task": task_id}
         packed = [
             {"task": task_id, "path": task_path, "index": index, "channel": channel, "value": self._pack(value)}
             for index, (channel, value) in enumerate(writes)
@@ -71,12 +70,12 @@ class StateStoreSaver(BaseCheckpointSaver[str]):
             # One item. LangGraph takes a task with some of its writes for one that has ended, so a process that dies
             # between two items would lose the rest, such as where the graph goes next.
             key = _key(thread, namespace, checkpoint, task_id, "writes")
-            await self._store.put_if_absent(key, {"writes": packed}, tags=tags)
+            await self._store.put_if_absent(key, place | {"writes": packed}, tags=tags)
             return
         for (channel, _), write in zip(writes, packed, strict=True):
             index = WRITES_IDX_MAP[channel]
             key = _key(thread, namespace, checkpoint, task_id, str(index))
-            await self._put(key, {"writes": [write | {"index": index}]}, tags)
+            await self._put(key, place | {"writes": [write | {"index": index}]}, tags)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         thread, namespace = _place(config)
@@ -117,6 +116,51 @@ class StateStoreSaver(BaseCheckpointSaver[str]):
     async def adelete_thread(self, thread_id: str) -> None:
         async for item in self._items({"thread": _digest(thread_id)}):
             await self._store.delete(item.key)
+
+    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+        for run_id in run_ids:
+            async for item in self._items({"kind": "checkpoint", "run": _digest(str(run_id))}):
+                await self._delete_checkpoint(item)
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        async for item in self._items({"thread": _digest(source_thread_id)}):
+            value = item.value
+            where = (target_thread_id, value["namespace"], value["id"])
+            if item.tags["kind"] == "checkpoint":
+                await self._put(_key(*where), value, {**item.tags, "thread": _digest(target_thread_id)})
+            else:
+                # The last part of a key says which of a task's writes these are.
+                key = _key(*where, value["task"], item.key.rpartition("/")[2])
+                await self._put(key, value, _write_tags(*where))
+
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Delete the checkpoints of these threads with their writes: `delete` all of them, `keep_latest` all but the
+        newest of each namespace.
+
+        Raises:
+            ValueError: another strategy.
+        """
+        if strategy not in {"keep_latest", "delete"}:
+            raise ValueError(f"strategy is keep_latest or delete, not {strategy!r}")
+        for thread in thread_ids:
+            if strategy == "delete":
+                await self.adelete_thread(thread)
+                continue
+            tags = {"thread": _digest(thread), "kind": "checkpoint"}
+            items = [item async for item in self._items(tags)]
+            newest: dict[str, str] = {}
+            for item in items:
+                namespace = item.value["namespace"]
+                newest[namespace] = max(newest.get(namespace, ""), item.value["id"])
+            for item in items:
+                if item.value["id"] != newest[item.value["namespace"]]:
+                    await self._delete_checkpoint(item)
+
+    async def _delete_checkpoint(self, item: StoredItem) -> None:
+        """The writes first: those of a checkpoint that is gone would never be found again."""
+        async for write in self._items({"kind": "write", "checkpoint": _digest(item.key)}):
+            await self._store.delete(write.key)
+        await self._store.delete(item.key)
 
     async def _checkpoints(self, thread: str) -> list[dict[str, Any]]:
         tags = {"thread": _digest(thread), "kind": "checkpoint"}
@@ -177,6 +221,11 @@ def _config(thread: str, namespace: str, checkpoint: str) -> RunnableConfig:
 
 def _key(*parts: str) -> str:
     return "/".join(parts)
+
+
+def _write_tags(thread: str, namespace: str, checkpoint: str) -> dict[str, str]:
+    place = _digest(_key(thread, namespace, checkpoint))
+    return {"thread": _digest(thread), "kind": "write", "checkpoint": place}
 
 
 def _digest(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from agent_runtime.state_store import JSON, StateStore, StoredItem
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, StateSnapshot
 
@@ -42,12 +43,20 @@ class Turn:
 
 
 class Runs:
+    """`pruned`: where the checkpoints are, if only the newest of a run is to be kept when a turn has ended."""
+
     def __init__(
-        self, graph: "CompiledStateGraph[Any, None, Any, Any]", store: StateStore, *, most_seconds: float
+        self,
+        graph: "CompiledStateGraph[Any, None, Any, Any]",
+        store: StateStore,
+        *,
+        most_seconds: float,
+        pruned: "BaseCheckpointSaver[str] | None" = None,
     ) -> None:
         self._graph = graph
         self._store = store
         self._most_seconds = most_seconds
+        self._pruned = pruned
 
     async def answer(self, response_id: str, thread_id: str, answers: Mapping[str, dict[str, Any]]) -> Turn:
         """The turn in which the response `response_id` answers what a run waits for.
@@ -111,6 +120,8 @@ class Runs:
                     for entry in values.get("log", ())[told:]:
                         yield from_json(entry)
                         told += 1
+                if self._pruned is not None:
+                    await self._pruned.aprune([turn.thread_id])
                 state = await self._state(turn.thread_id)
             ended = await self._end(turn, state, log_to=told)
         for interrupt_id, value in ended.value["asked"] if ended else ():
