@@ -115,26 +115,28 @@ async def test_a_refund_and_a_reply_each_ask_and_only_what_was_approved_is_done(
     assert ("We have refunded" in json.loads(requested(second).arguments)["body"]) is refund
 
 
-async def test_the_approval_of_a_refund_does_not_approve_the_reply_after_it(served, script, ledger) -> None:
-    """A model that drafts, then refunds and sends without a word between them."""
+async def test_the_approval_of_a_refund_does_not_approve_the_reply_beside_it(served, script, ledger) -> None:
+    """A model that says that the reply waits for nothing: both are asked for at once, and each is its own decision."""
     model = ScriptedModel()
     draft = {"tool": "draft_reply", "arguments": {"order_id": "NP-10274", "subject": "Your order", "body": "Paid."}}
     send: dict[str, Any] = {"tool": "send_reply", "arguments": {}, "depends_on": []}
     refund = script.refunded("NP-10274", "1.50", "CHF")
-    model.enqueue(script.chosen("damaged-on-arrival"), script.planned(draft, refund, send))
+    model.enqueue(script.chosen("damaged-on-arrival"), script.planned(draft, refund, send), script.planned())
     async with served(model) as client:
         first = await client.responses.create(model="any", input="Order NP-10274 arrived broken.")
-        second = await decide(client, first, True)
-        between = done(await ledger())
+        pay, reply = [item for item in first.output if item.type == "mcp_approval_request"]
+        assert (pay.name, reply.name) == ("issue_refund", "send_reply")
+        answer: Any = {"type": "mcp_approval_response", "approval_request_id": pay.id, "approve": True}
+        second = await client.responses.create(model="any", previous_response_id=first.id, input=[answer])
         assert requested(second).name == "send_reply"
-        # The id of the refund's approval, once more, sends nothing.
-        stale = await decide(client, first, True)
+        # The answer to the refund's request, once more, says nothing about the reply.
+        stale = await client.responses.create(model="any", previous_response_id=second.id, input=[answer])
         assert "answered before" in stale.output_text
         assert await outbox() == []
-        await decide(client, second, True)
-    assert between == ["issue_refund"]
-    assert done(await ledger()) == ["issue_refund", "send_reply"]
-    assert [one["body"] for one in await outbox()] == ["Paid."]
+        last = await decide(client, second, False, reason="too short")
+    assert "Not approved — send_reply: The approval was refused: too short." in last.output_text
+    assert done(await ledger()) == ["issue_refund"]
+    assert await outbox() == []
 
 
 async def test_an_approval_cannot_be_edited_to_send_a_sent_draft_again(served, ledger) -> None:
