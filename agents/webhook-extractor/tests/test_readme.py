@@ -24,7 +24,7 @@ async def test_the_commands_of_the_readme_work(tmp_path: Path) -> None:
     (tmp_path / examples).symlink_to(AGENT / "examples")
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     interpreter = tmp_path / ".venv" / "bin" / "python"
-    interpreter.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    interpreter.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     interpreter.chmod(0o755)
     state = tmp_path / ".state"
     async with AgentProcess("webhook_extractor", env={"AGENTSERVER_STATE_ROOT": str(state)}) as agent:

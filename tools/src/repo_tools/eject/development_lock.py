@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from itertools import pairwise
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -24,7 +25,7 @@ def entries(lock: Path) -> dict[str, list[str]]:
 
 
 def imported(folders: Iterable[Path]) -> set[str]:
-    """The top-level names that Python files import, wherever in the file."""
+    """The top-level names that Python files import, wherever in the file, or start with `-m` as a process."""
     found: set[str] = set()
     for path in (path for folder in folders for path in ([folder] if folder.is_file() else folder.rglob("*.py"))):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -32,6 +33,10 @@ def imported(folders: Iterable[Path]) -> set[str]:
                 found |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
                 found.add(node.module.partition(".")[0])
+            elif isinstance(node, ast.List | ast.Tuple):
+                words = [each.value if isinstance(each, ast.Constant) else None for each in node.elts]
+                started = [after for option, after in pairwise(words) if option == "-m"]
+                found |= {name.partition(".")[0] for name in started if isinstance(name, str)}
     return found
 
 
