@@ -390,17 +390,16 @@ class Planner:
         return {"log": _logged(Told(text))}
 
     async def account(self, state: PlannerState) -> str:
-        """What a run that was stopped has done so far, by the ledger for the step in which it was stopped. A step that
+        """What a run that was stopped has done so far, by the ledger for the steps in which it was stopped. A step that
         had not begun does not begin any more."""
         runbook = self._runbooks.get(state.get("runbook") or "")
         if runbook is None or not state.get("plan"):
             return "Nothing was done."
-        return report(runbook.title, state["records"], stopped_in=await self._stopped_in(state))
-
-    async def _stopped_in(self, state: PlannerState) -> list[tuple[str, str]]:
-        """The tools of the steps that were cut, and what became of each."""
-        left = [call for call in state["calls"] if call["step_id"] not in state["results"]]
-        return [(call["tool"], await self._settled(call)) for call in left]
+        results = state.get("results", {})
+        ended = [results[call["step_id"]] for call in state["calls"] if call["step_id"] in results]
+        cut = [call for call in state["calls"] if call["step_id"] not in results]
+        stopped_in = [(call["tool"], await self._settled(call)) for call in cut]
+        return report(runbook.title, [*state["records"], *ended], stopped_in=stopped_in)
 
     async def _settled(self, call: Call) -> str:
         if not TOOLS_BY_NAME[call["tool"]].side_effect:
