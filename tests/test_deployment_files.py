@@ -14,6 +14,8 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator, validators
 from referencing import Registry, Resource
+from repo_tools.eject import eject
+from repo_tools.repository import Agent, agents
 
 ROOT = Path(__file__).parents[1]
 AZURE = yaml.safe_load((ROOT / "azure.yaml").read_text(encoding="utf-8"))
@@ -133,6 +135,23 @@ def schema_registry(folder: Path) -> tuple[dict[str, Any], Registry[Any]]:
         resource = Resource.from_contents(schema)
         resources += [(identity, resource) for identity in {address, schema.get("$id", address)}]
     return root, Registry().with_resources(resources)
+
+
+@pytest.mark.parametrize("name", ["azure.yaml", "azure.code.yaml"])
+@pytest.mark.parametrize("agent", agents(), ids=lambda agent: agent.name)
+def test_an_ejected_project_fits_the_published_schemas_of_azd(agent: Agent, name: str, tmp_path: Path) -> None:
+    folder = os.environ.get("AZD_SCHEMAS")
+    if not folder:
+        pytest.skip("needs AZD_SCHEMAS: a folder with azd's published schemas")
+    schema, registry = schema_registry(Path(folder))
+    eject(agent, tmp_path / "ejected")
+    document = yaml.safe_load((tmp_path / "ejected" / name).read_text(encoding="utf-8"))
+    included = yaml.safe_load((tmp_path / "ejected" / "agent.yaml").read_text(encoding="utf-8"))
+    service = document["services"][agent.name]
+    whole = included | {key: value for key, value in service.items() if key != "$ref"}
+    checker = validators.validator_for(schema, default=Draft7Validator)(schema, registry=registry)
+    for form in (document, document | {"services": document["services"] | {agent.name: whole}}):
+        assert [error.message for error in checker.iter_errors(form)] == []
 
 
 @pytest.mark.parametrize("form", ["as written", "with its includes resolved"])
