@@ -239,18 +239,48 @@ def test_an_unknown_agent_is_named_with_those_there_are(capsys: pytest.CaptureFi
     assert "rag-chat" in capsys.readouterr().err
 
 
-def test_a_dockerfile_that_changed_its_shape_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository of rag-chat alone, to be changed."""
     root = tmp_path / "repository"
     shutil.copytree(ROOT / "agents/rag-chat", root / "agents/rag-chat", ignore=shutil.ignore_patterns("evaluation"))
     for name in ("azure.yaml", "pyproject.toml", "conftest.py"):
         shutil.copy(ROOT / name, root / name)
     shutil.copytree(ROOT / "shared", root / "shared", ignore=shutil.ignore_patterns("tests", "__pycache__"))
-    dockerfile = root / "agents/rag-chat/Dockerfile"
+    return root
+
+
+def test_a_dockerfile_that_changed_its_shape_is_refused_before_anything_is_written(
+    repository: Path, tmp_path: Path
+) -> None:
+    dockerfile = repository / "agents/rag-chat/Dockerfile"
     dockerfile.write_text(dockerfile.read_text().replace("COPY shared shared", "COPY shared/ shared/"))
-    [agent] = agents(root)
+    [agent] = agents(repository)
     with pytest.raises(EjectRefused, match="COPY shared"):
-        eject(agent, tmp_path / "out", root=root)
+        eject(agent, tmp_path / "out", root=repository)
     assert not (tmp_path / "out").exists()
+
+
+def test_secrets_and_leftovers_of_a_developer_stay_and_files_of_the_package_come(
+    repository: Path, tmp_path: Path
+) -> None:
+    folder = repository / "agents/rag-chat"
+    stay = [
+        ".env",
+        ".env.local",
+        ".azure/dev/.env",
+        ".venv/pyvenv.cfg",
+        "index.sqlite",
+        "src/rag_chat/__pycache__/a.pyc",
+    ]
+    come = ["src/rag_chat/prompts/README.md", "src/rag_chat/evaluation/cases.txt"]
+    for name in (*stay, *come):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+    [agent] = agents(repository)
+    eject(agent, tmp_path / "out", root=repository)
+    assert [name for name in stay if (tmp_path / "out" / name).exists()] == []
+    assert [name for name in come if not (tmp_path / "out" / name).is_file()] == []
 
 
 @each_agent

@@ -17,11 +17,12 @@ from repo_tools.eject.development_lock import development_lock
 from repo_tools.eject.wheels import build_wheels, needed_packages, references
 from repo_tools.repository import ROOT, Agent
 
-# Written anew, or of no use without this repository.
+# Of the agent's own folder, and not of folders below it: written anew, or of no use without this repository.
 _NOT_COPIED = ("Dockerfile", "README.md", "pyproject.toml", "requirements.txt", "evaluation", manifest.FILE)
-_LEFT_BEHIND = shutil.ignore_patterns(
-    "__pycache__", "*.egg-info", "node_modules", ".venv", ".state", ".*_cache", ".hypothesis", "*.sqlite*", *_NOT_COPIED
-)
+_NEVER = shutil.ignore_patterns(
+    "__pycache__", "*.egg-info", "node_modules", ".venv", ".state", ".*_cache", ".hypothesis", "*.sqlite*",
+    ".env", ".env.*", ".azure", ".git",
+)  # fmt: skip
 
 
 class EjectRefused(Exception):
@@ -43,7 +44,11 @@ def eject(agent: Agent, target: Path, *, root: Path = ROOT) -> None:
     dockerfile = _dockerfile(agent, root)
     readme = _readme(agent, root)
 
-    shutil.copytree(agent.folder, target, ignore=_LEFT_BEHIND, dirs_exist_ok=True)
+    def left_behind(folder: str, names: list[str]) -> set[str]:
+        here = set(_NOT_COPIED) if Path(folder) == agent.folder else set()
+        return set(_NEVER(folder, names)) | here.intersection(names)
+
+    shutil.copytree(agent.folder, target, ignore=left_behind, dirs_exist_ok=True)
     wheels = target / "wheels"
     wheels.mkdir()
     built = build_wheels(needed_packages(agent.folder), wheels)
