@@ -34,7 +34,7 @@ test-installs: test-setup ## Install each agent as a newcomer and as azd would, 
 	@TEST_INSTALLS=1 $(VENV_PYTHON) -m pytest -n 0 -q -s -m installs $(ARGS)
 
 soak: test-setup ## Kill the agents again and again under load, longer than the tests do
-	@SOAK=long $(VENV_PYTHON) -m pytest -n 0 -q --durations=0 $(wildcard agents/*/tests/test_soak.py) $(ARGS)
+	@SOAK=long $(VENV_PYTHON) -m pytest -n 0 -q --durations=0 $(wildcard agents/*/tests/test_soak.py agents/*/tests/test_deaths.py) $(ARGS)
 
 eval: setup ## Ask the agents what has a known answer and hold their thresholds; ARGS="--help" lists the options
 	@$(VENV_PYTHON) -m repo_tools evaluate $(ARGS)

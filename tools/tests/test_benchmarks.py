@@ -26,6 +26,13 @@ def test_conversations_compare_turns_and_answers() -> None:
     assert "answers other than in a conversation alone: 0" in done.stdout
 
 
+def test_runs_compare_a_run_with_its_model_and_tools_and_memory_with_itself() -> None:
+    done = bench("runs", "--size", "4")
+    assert done.returncode == 0, done.stderr
+    for part in ("overhead: ", " ms a step", "against its model and tools", "did not end with a report: 0"):
+        assert part in done.stdout
+
+
 def test_an_unknown_benchmark_is_named_with_those_there_are() -> None:
     done = bench("gpu")
     assert (done.returncode, done.stdout) == (2, "")

@@ -156,14 +156,18 @@ class Runs:
 
 
 def _input(turn: Turn, state: StateSnapshot) -> tuple[bool, Any]:
-    """Whether the graph has something to do, and what it is given."""
-    if not state.values and not state.next:
+    """Whether the graph has something to do, and what it is given.
+
+    `tasks` says so and not `next`: a process that dies after a node and before its checkpoint leaves the node's writes,
+    and `next` names no node whose writes are there.
+    """
+    if not state.values and not state.tasks:
         return True, {"case": turn.case, "thread_id": turn.thread_id, "plan_only": turn.plan_only}
     if state.interrupts:
         waiting = {asked.id for asked in state.interrupts}
         fresh = {interrupt: answer for interrupt, answer in (turn.answers or {}).items() if interrupt in waiting}
         return bool(fresh), Command(resume=fresh)
-    return bool(state.next), None
+    return bool(state.tasks), None
 
 
 def _config(thread_id: str) -> RunnableConfig:

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 
-from repo_tools.benchmarks import conversations, deliveries, retrieval
+from repo_tools.benchmarks import conversations, deliveries, retrieval, runs
 
 BENCHMARKS: dict[str, Callable[[int | None], int]] = {
     "conversations": conversations.run,
     "retrieval": retrieval.run,
     "deliveries": deliveries.run,
+    "runs": runs.run,
 }
 """By name; each takes a size, or None for its default, prints what it measured, and returns an exit code."""
