@@ -3,7 +3,8 @@
 import ast
 import re
 from collections.abc import Iterable, Iterator
-from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions, requires
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,27 +26,44 @@ def entries(lock: Path) -> dict[str, list[str]]:
 
 
 def imported(folders: Iterable[Path]) -> set[str]:
-    """The top-level names that Python files import, wherever in the file, or start with `-m` as a process."""
+    """The modules, with dots, that Python files import, wherever in the file, or start with `-m` as a process."""
     found: set[str] = set()
     for path in (path for folder in folders for path in ([folder] if folder.is_file() else folder.rglob("*.py"))):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
-                found |= {alias.name.partition(".")[0] for alias in node.names}
+                found |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-                found.add(node.module.partition(".")[0])
+                # `from a import b` may import the module a.b.
+                found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
             elif isinstance(node, ast.List | ast.Tuple):
                 words = [each.value if isinstance(each, ast.Constant) else None for each in node.elts]
                 started = [after for option, after in pairwise(words) if option == "-m"]
-                found |= {name.partition(".")[0] for name in started if isinstance(name, str)}
+                found |= {name for name in started if isinstance(name, str)}
     return found
 
 
-def distributions_of(names: set[str]) -> set[str]:
-    """The installed distributions of these modules, without namespaces that many share (`azure`), which say nothing."""
+def distributions_of(modules: set[str]) -> set[str]:
+    """The installed distributions that have these modules, without this repository's."""
     known = packages_distributions()
+    found: set[str] = set()
+    for module in modules:
+        owners = set(known.get(module.partition(".")[0], ()))
+        # A namespace (`azure`, `langgraph`) has several owners: the one with the module's file is meant.
+        found |= {name for name in owners if len(owners) == 1 or _has(name, module)}
     ours = {canonicalize_name(project_name(folder)) for folder in local_packages()}
-    owners: set[str] = {canonicalize_name(known[name][0]) for name in names if len(set(known.get(name, ()))) == 1}
-    return owners - ours
+    canonical: set[str] = {canonicalize_name(name) for name in found}
+    return canonical - ours
+
+
+def _has(distribution_name: str, module: str) -> bool:
+    path = module.replace(".", "/")
+    files = _files(distribution_name)
+    return f"{path}.py" in files or f"{path}/__init__.py" in files
+
+
+@cache
+def _files(distribution_name: str) -> frozenset[str]:
+    return frozenset(each.as_posix() for each in distribution(distribution_name).files or ())
 
 
 def with_dependencies(names: Iterable[str]) -> Iterator[str]:

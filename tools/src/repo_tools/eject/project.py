@@ -13,7 +13,7 @@ import yaml
 
 from repo_tools import manifest
 from repo_tools.eject import texts
-from repo_tools.eject.development_lock import development_lock
+from repo_tools.eject.development_lock import development_lock, imported
 from repo_tools.eject.wheels import build_wheels, needed_packages, references
 from repo_tools.repository import ROOT, Agent
 
@@ -46,7 +46,7 @@ def eject(agent: Agent, target: Path, *, root: Path = ROOT) -> None:
 
     def left_behind(folder: str, names: list[str]) -> set[str]:
         here = set(_NOT_COPIED) if Path(folder) == agent.folder else set()
-        return set(_NEVER(folder, names)) | here.intersection(names)
+        return set(_NEVER(folder, names)) | here.intersection(names) | _tests_of_this_repository(Path(folder), names)
 
     shutil.copytree(agent.folder, target, ignore=left_behind, dirs_exist_ok=True)
     wheels = target / "wheels"
@@ -64,7 +64,7 @@ def eject(agent: Agent, target: Path, *, root: Path = ROOT) -> None:
         "pyproject.toml": pyproject.replace("@WHEELS@", texts.wheel_dependencies(names)),
         "requirements.txt": texts.REQUIREMENTS + "\n".join(["-r requirements.lock", *hashed]) + "\n",
         "requirements-dev.lock": development_lock(
-            agent.folder / "requirements.lock", [agent.folder / "tests", testing, conftest]
+            agent.folder / "requirements.lock", [target / "tests", testing, conftest]
         ),
         "Dockerfile": dockerfile,
         "main.py": texts.MAIN.format(module=agent.module),
@@ -83,6 +83,12 @@ def eject(agent: Agent, target: Path, *, root: Path = ROOT) -> None:
     for path in target.rglob("*.py"):
         if path.is_relative_to(target / "tests"):
             path.write_text(_inside(path.read_text(encoding="utf-8"), agent), encoding="utf-8")
+
+
+def _tests_of_this_repository(folder: Path, names: list[str]) -> set[str]:
+    """Test modules of the agent that run this repository's own tools."""
+    tests = [name for name in names if name.startswith("test_") and name.endswith(".py")]
+    return {name for name in tests if any(each.split(".")[0] == "repo_tools" for each in imported([folder / name]))}
 
 
 def _inside(text: str, agent: Agent) -> str:
