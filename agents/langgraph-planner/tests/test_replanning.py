@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from agent_runtime.testing.scripted_model import ScriptedModel
+from langgraph_planner.plan import Plan, Step, continued
 
 BROKEN = "Order NP-10274 arrived broken, the customer wants the money back."
 CASE = {"category": "damaged_item", "summary": "Broken.", "order_id": "NP-10274"}
@@ -138,3 +139,17 @@ async def test_a_new_plan_that_is_wrong_is_not_used(served, script) -> None:
     assert len(plans(response)) == 1
     assert "2. Done — open_case" in response.output_text
     assert "3. Done — update_case" in response.output_text
+
+
+def test_a_step_that_is_kept_to_be_reported_needs_no_step_that_was_planned_anew() -> None:
+    def step(name: str, tool: str, *needs: str) -> Step:
+        return Step(id=name, tool=tool, arguments={}, reason="", depends_on=list(needs))
+
+    search = step("s2", "search_handbook", "s1")
+    old = Plan(
+        goal="g", assumptions=[], steps=[step("s1", "lookup_order"), search, step("s3", "open_case", "s1", "s2")]
+    )
+    rest = Plan(goal="g", assumptions=[], steps=[step("s1", "search_handbook")])
+    new = continued(old, 1, {"s1", "s3"}, rest, most_steps=12)
+    assert new is not None
+    assert [(one.id, one.depends_on) for one in new.steps] == [("s1", []), ("s3", ["s1"]), ("r2.s1", [])]

@@ -56,6 +56,10 @@ def continued(plan: Plan, position: int, lost: set[str], rest: Plan, *, most_ste
     there = {step.id for step in fresh}
     for step in fresh:
         step.depends_on = [other for other in step.depends_on if other in there]
+    there = {step.id for step in behind}
+    for step in kept:
+        step.depends_on = [other for other in step.depends_on if other in there]
+        there.add(step.id)
     steps = [*behind, *kept, *fresh]
     if not fresh or len(steps) > most_steps:
         return None
