@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from agent_runtime.hosting.responses.cancelled_output import CancelledOutputs
+from agent_runtime.hosting.responses.cancelled_output import CancelledOutputs, let_readers_finish
 from agent_runtime.hosting.responses.resumption import ended_before, repeat_end, resume_stream
 from agent_runtime.interruptible import Stopped, until
 from agent_runtime.model_errors import ModelError
@@ -105,6 +105,7 @@ def register_planner(
                 events = list(items.write(Told(f"The run was cancelled. {done}")))
                 # Before the next event, after which the host reads no more; it ends the response itself.
                 await cancelled.keep(context.response_id, stream.response["output"])
+                await let_readers_finish(context.response_id)
                 for event in events:
                     yield event
                 return

@@ -14,12 +14,15 @@ from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import Any
 
+from azure.ai.agentserver.core.streaming import EventStreamNotFoundError, streams
 from starlette.datastructures import MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent_runtime.state_store import InvalidStateItem, StateStore
 
 _STOPPING_SECONDS = 1.0
+_POLL_SECONDS = 0.005
+_LAST = frozenset({"response.completed", "response.incomplete", "response.failed"})
 _PATHS = re.compile(r"/responses/(\w+)(/cancel)?", re.ASCII)
 
 
@@ -60,6 +63,33 @@ class CancelledOutputs:
 
 def _key(response_id: str) -> str:
     return f"cancelled/{response_id}"
+
+
+async def let_readers_finish(response_id: str) -> None:
+    """Have the last event of a streamed response that is being cancelled wait for its readers. To be called by the
+    handler before the events with which it ends.
+
+    The SDK deletes the stream of a cancelled response right after its last event, and what a reader has not taken by
+    then is lost to it: on Python 3.13 the end of the stream, every time (azure-ai-agentserver-responses 2.3,
+    `_orchestrator.py`, `_finalize_stream`; core 2.2, `streaming/_concrete.py`, `_ReplayIterator`).
+    """
+    try:
+        stream: Any = await streams.get(response_id)
+    except EventStreamNotFoundError:
+        return
+    emit = stream.emit
+
+    async def emit_and_wait(payload: Any, *, close: bool = False) -> None:
+        await emit(payload, close=close)
+        if payload["type"] in _LAST:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_STOPPING_SECONDS):
+                    while any(  # noqa: ASYNC110  the queues tell nobody that they are empty
+                        not queue.empty() for queue in getattr(stream, "_subscriber_queues", ())
+                    ):
+                        await asyncio.sleep(_POLL_SECONDS)
+
+    stream.emit = emit_and_wait
 
 
 class RestoreCancelledOutput:
