@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 
 import httpx2
+import jsonpatch
 import pytest
 from ag_ui_streamer.app import build_app
 from ag_ui_streamer.settings import AgUiSettings
@@ -57,3 +58,19 @@ async def read_events(url: str, body: dict[str, Any], **headers: str) -> list[di
 @pytest.fixture
 def events_of() -> Any:
     return read_events
+
+
+def read_state(events: list[dict[str, Any]]) -> Any:
+    """The state that a client has after `events`."""
+    state: Any = None
+    for event in events:
+        if event["type"] == "STATE_SNAPSHOT":
+            state = event["snapshot"]
+        if event["type"] == "STATE_DELTA":
+            state = jsonpatch.apply_patch(state, event["delta"])
+    return state
+
+
+@pytest.fixture
+def state_of() -> Any:
+    return read_state

@@ -5,13 +5,17 @@ with exactly one terminal event. What comes after is ignored, so no path through
 Rules: AG-UI 1.0, https://docs.ag-ui.com/spec/1.0, as `verifyEvents` of `@ag-ui/client` 1.0 holds them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from copy import deepcopy
 from typing import Any
 from uuid import uuid4
 
 from ag_ui.core import (
     PROTOCOL_VERSION,
+    ActivitySnapshotEvent,
     BaseEvent,
+    CustomEvent,
+    Interrupt,
     ReasoningEndEvent,
     ReasoningMessageContentEvent,
     ReasoningMessageEndEvent,
@@ -20,9 +24,13 @@ from ag_ui.core import (
     RunErrorEvent,
     RunFinishedCancelledOutcome,
     RunFinishedEvent,
+    RunFinishedInterruptOutcome,
     RunFinishedSuccessOutcome,
     RunStartedEvent,
+    StateDeltaEvent,
     StateSnapshotEvent,
+    StepFinishedEvent,
+    StepStartedEvent,
     TextMessageContentEvent,
     TextMessageEndEvent,
     TextMessageStartEvent,
@@ -34,11 +42,17 @@ from ag_ui.core import (
 )
 from ag_ui.encoder import EventEncoder
 
+from ag_ui_streamer.json_patch import patch_between
 from ag_ui_streamer.progress import (
+    ActivityChanged,
+    CardShown,
     Finished,
+    Interrupted,
     Progress,
     ReasoningDelta,
     StateChanged,
+    StepEnded,
+    StepStarted,
     TextDelta,
     ToolCallArguments,
     ToolCallEnded,
@@ -50,9 +64,12 @@ _encode = EventEncoder().encode
 
 
 class RunEmitter:
-    """The events of one run. Each method returns them encoded; nothing where nothing is to be said."""
+    """The events of one run. Each method returns them encoded; nothing where nothing is to be said.
 
-    def __init__(self, thread_id: str, run_id: str) -> None:
+    `earlier_calls` are tool calls of earlier runs whose results this run may bring.
+    """
+
+    def __init__(self, thread_id: str, run_id: str, *, earlier_calls: Collection[str] = ()) -> None:
         self._thread_id = thread_id
         self._run_id = run_id
         self._started = False
@@ -60,7 +77,11 @@ class RunEmitter:
         self._message_id: str | None = None
         self._reasoning_id: str | None = None
         self._open_calls: list[str] = []
-        self._calls: set[str] = set()
+        self._calls: set[str] = set(earlier_calls)
+        self._earlier_calls = frozenset(earlier_calls)
+        self._answered: set[str] = set()
+        self._steps: list[str] = []
+        self._state: Any = None
 
     @property
     def ended(self) -> bool:
@@ -88,21 +109,47 @@ class RunEmitter:
             case ToolResult(call_id, content):
                 return self._send(self._result(call_id, content))
             case StateChanged(state):
-                return self._send((StateSnapshotEvent(snapshot=state),))
+                return self._send(self._state_changed(state))
+            case StepStarted(name):
+                return self._send(self._step_started(name))
+            case StepEnded(name):
+                return self._send(self._step_ended(name))
+            case ActivityChanged(activity_id, kind, content):
+                return self._send(
+                    (ActivitySnapshotEvent(message_id=activity_id, activity_type=kind, content=content, replace=True),)
+                )
+            case CardShown(name, value):
+                return self._send((CustomEvent(name=name, value=value),))
+            case Interrupted():
+                return self.interrupt(happened)
             case Finished():
                 return self.finish(happened)
 
     def finish(self, finished: Finished) -> bytes:
         """RUN_FINISHED with success, the usage, and the page's tool calls that wait for their results."""
-        pending = [call_id for call_id in finished.pending_tool_calls if call_id in self._calls]
+        named = dict.fromkeys(finished.pending_tool_calls)
+        pending = [call for call in named if call in self._calls - self._earlier_calls - self._answered]
         outcome = RunFinishedSuccessOutcome(type="success", pending_tool_call_ids=pending or None)
-        usage = TokenUsage(
-            model=finished.model or None,
-            input_tokens=finished.input_tokens,
-            output_tokens=finished.output_tokens,
-            total_tokens=finished.input_tokens + finished.output_tokens,
-        )
-        return self._end(self._finished(outcome=outcome, usage=[usage]))
+        return self._end(self._finished(outcome=outcome, usage=_usage(finished)))
+
+    def interrupt(self, asked: Interrupted) -> bytes:
+        """RUN_FINISHED for a run that stops to ask. Without a question it would be a run that fails to say what it
+        waits for, which 1.0 does not allow: that ends as an error."""
+        if not asked.questions:
+            return self.fail("internal_error", "The run ended without a result.")
+        interrupts = [
+            Interrupt(
+                id=question.interrupt_id,
+                reason=question.reason,
+                message=question.message,
+                tool_call_id=question.call_id,
+                response_schema=question.response_schema,
+                expires_at=question.expires_at,
+            )
+            for question in asked.questions
+        ]
+        outcome = RunFinishedInterruptOutcome(type="interrupt", interrupts=interrupts)
+        return self._end(self._finished(outcome=outcome, usage=_usage(asked)))
 
     def cancelled(self) -> bytes:
         """RUN_FINISHED for a run that was told to stop."""
@@ -121,6 +168,8 @@ class RunEmitter:
         closing = [*self._close_speech()]
         for call_id in list(self._open_calls):
             closing += self._call_ended(call_id)
+        closing += [StepFinishedEvent(step_name=name) for name in reversed(self._steps)]
+        self._steps.clear()
         sent = self._send((*closing, terminal))
         self._ended = True
         return sent
@@ -178,9 +227,47 @@ class RunEmitter:
         return [ToolCallEndEvent(tool_call_id=call_id)]
 
     def _result(self, call_id: str, content: str) -> list[BaseEvent]:
-        if call_id not in self._calls:
+        if call_id not in self._calls or call_id in self._answered:
             return []
+        self._answered.add(call_id)
         result = ToolCallResultEvent(
             message_id=f"res_{uuid4().hex}", tool_call_id=call_id, content=content, role="tool"
         )
-        return [*self._call_ended(call_id), result]
+        return [*self._close_speech(), *self._call_ended(call_id), result]
+
+    def _state_changed(self, state: dict[str, Any]) -> list[BaseEvent]:
+        """The first state of a run whole, later ones as what changed: a delta that does not apply is only a warning
+        in the client, which then shows a wrong state, so each run starts from a snapshot."""
+        before, self._state = self._state, deepcopy(state)
+        if before is None:
+            return [StateSnapshotEvent(snapshot=self._state)]
+        changes = patch_between(before, self._state)
+        return [StateDeltaEvent(delta=changes)] if changes else []
+
+    def _step_started(self, name: str) -> list[BaseEvent]:
+        if name in self._steps:
+            return []
+        self._steps.append(name)
+        return [*self._close_speech(), StepStartedEvent(step_name=name)]
+
+    def _step_ended(self, name: str) -> list[BaseEvent]:
+        """Ends the steps inside it too."""
+        if name not in self._steps:
+            return []
+        ended: list[BaseEvent] = self._close_speech()
+        while True:
+            inner = self._steps.pop()
+            ended.append(StepFinishedEvent(step_name=inner))
+            if inner == name:
+                return ended
+
+
+def _usage(ended: Finished | Interrupted) -> list[TokenUsage]:
+    return [
+        TokenUsage(
+            model=ended.model or None,
+            input_tokens=ended.input_tokens,
+            output_tokens=ended.output_tokens,
+            total_tokens=ended.input_tokens + ended.output_tokens,
+        )
+    ]

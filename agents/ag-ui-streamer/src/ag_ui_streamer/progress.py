@@ -49,6 +49,60 @@ class StateChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class StepStarted:
+    """A part of the work, for the reader to follow. Steps may lie inside each other."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepEnded:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityChanged:
+    """A card of progress, whole. It is for the reader only: no model sees it."""
+
+    activity_id: str
+    kind: str
+    content: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CardShown:
+    """Something to draw in the conversation, such as an order."""
+
+    name: str
+    value: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a run needs from a person before it can go on."""
+
+    interrupt_id: str
+    reason: str
+    message: str
+    call_id: str
+    """The tool call that waits for the answer."""
+    response_schema: dict[str, Any]
+    """JSON schema of the answer."""
+    expires_at: str
+    """ISO 8601, UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The last thing of a run that stops to ask. Another run brings the answers."""
+
+    questions: tuple[Question, ...]
+    input_tokens: int = 0
+    output_tokens: int = 0
+    model: str = field(default="")
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The last thing of a run that ends well."""
 
@@ -67,5 +121,10 @@ Progress = (
     | ToolCallEnded
     | ToolResult
     | StateChanged
+    | StepStarted
+    | StepEnded
+    | ActivityChanged
+    | CardShown
+    | Interrupted
     | Finished
 )
