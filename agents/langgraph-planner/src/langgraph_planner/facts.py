@@ -5,27 +5,57 @@ A value that a tool returned is taken as it is; nothing is guessed. What does no
 
 from typing import Any
 
+_OF_THE_RUN = ("orders", "last_case_id")
 
-def learn(facts: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
-    """The facts with what one tool's output adds: later outputs win over earlier ones."""
-    learned = dict(facts)
-    for part in (output.get("order"), output.get("customer"), output.get("case"), output):
-        if isinstance(part, dict):
-            learned |= {name: part[name] for name in ("order_id", "customer_id", "case_id", "email") if part.get(name)}
-    draft = output.get("draft")
-    if isinstance(draft, dict):
-        learned |= {"draft_id": draft["draft_id"], "draft_subject": draft["subject"], "draft_body": draft["body"]}
-    left = output.get("left_to_refund")
-    if isinstance(left, dict):
-        learned |= {"amount": left["amount"], "currency": left["currency"]}
-    return learned
+
+def learn(facts: dict[str, Any], output: dict[str, Any], order_id: str | None = None) -> dict[str, Any]:
+    """The facts with what one tool's output adds: later outputs win over earlier ones.
+
+    They are about one order, the one that was last spoken of. What was learned about others is kept under `orders`,
+    because the amount of one order must not end in the refund of another. `order_id` is the order of the tool's call.
+    """
+    found = _said(output)
+    order = order_id or found.get("order_id") or facts.get("order_id")
+    learned = about(facts, order) | found
+    if "case_id" in found:
+        learned["last_case_id"] = found["case_id"]
+    if order is None:
+        return learned
+    learned["order_id"] = order
+    here = {name: value for name, value in learned.items() if name not in _OF_THE_RUN}
+    return learned | {"orders": facts.get("orders", {}) | {order: here}}
+
+
+def about(facts: dict[str, Any], order_id: str | None) -> dict[str, Any]:
+    """The facts without what belongs to other orders than this one; None is the order that was last spoken of."""
+    if order_id is None or facts.get("order_id") in (None, order_id):
+        return dict(facts)
+    of_the_run = {name: facts[name] for name in _OF_THE_RUN if name in facts}
+    of_the_order: dict[str, Any] = facts.get("orders", {}).get(order_id, {})
+    return of_the_run | of_the_order
 
 
 def for_tool(tool: str, facts: dict[str, Any]) -> dict[str, Any]:
     """The facts by the names of the tool's arguments. Whoever approves a reply is shown what it says."""
+    if tool == "update_case":
+        return {"case_id": facts.get("last_case_id")} | facts
     if tool != "send_reply":
         return facts
     return facts | {"subject": facts.get("draft_subject"), "body": facts.get("draft_body")}
+
+
+def _said(output: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for part in (output.get("order"), output.get("customer"), output.get("case"), output):
+        if isinstance(part, dict):
+            found |= {name: part[name] for name in ("order_id", "customer_id", "case_id", "email") if part.get(name)}
+    draft = output.get("draft")
+    if isinstance(draft, dict):
+        found |= {"draft_id": draft["draft_id"], "draft_subject": draft["subject"], "draft_body": draft["body"]}
+    left = output.get("left_to_refund")
+    if isinstance(left, dict):
+        found |= {"amount": left["amount"], "currency": left["currency"]}
+    return found
 
 
 def complete(arguments: dict[str, Any], parameters: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from support_desk.desk import Desk
 from support_desk.desk_tools import TOOLS_BY_NAME, ToolError
 from support_desk.handbook import Runbook
 
-from langgraph_planner.facts import complete, for_tool, learn, missing
+from langgraph_planner.facts import about, complete, for_tool, learn, missing
 from langgraph_planner.limits import LimitReached
 from langgraph_planner.model_calls import Model
 from langgraph_planner.plan import Plan, Step, arguments_schema, continued, plan_schema, read_plan
@@ -93,6 +93,8 @@ class Cause(TypedDict):
     """Why the rest is planned anew: what a step's tool said, what a person decided, or what somebody added."""
 
     text: str
+    look_again: bool
+    """Whether what was looked up before is about something else now."""
 
 
 def _merged(old: dict[str, Any], new: dict[str, Any] | None) -> dict[str, Any]:
@@ -222,7 +224,8 @@ class Planner:
             }
         )
         if added := decision.get("added"):
-            return self._added(state, added, goto="draft_plan", more={"drafts": 0, "problems": []})
+            anew: dict[str, Any] = {"plan": None, "drafts": 0, "problems": []}
+            return self._added(state, added, goto="draft_plan", more=anew)
         if decision.get("approve") is not True:
             return Command(goto="report", update={"refused": decision.get("reason") or "no reason was given"})
         edits = decision.get("arguments") or {}
@@ -333,7 +336,7 @@ class Planner:
             if "output" in record:
                 log += _logged(StepEnded(_call_id(call), record["output"]))
             if record["status"] == "done":
-                facts = learn(facts, record["output"])
+                facts = learn(facts, record["output"], call["arguments"].get("order_id"))
             elif failed is None:
                 failed = _not_as_planned(record["tool"], record["reason"])
         update: dict[str, Any] = {
@@ -357,7 +360,9 @@ class Planner:
             raise LimitReached("max_replans", text)
         plan, position = Plan.model_validate(state["plan"]), state["position"]
         lost = _lost(plan, state)
+        again = [step for step in plan.steps[:position] if not TOOLS_BY_NAME[step.tool].side_effect]
         left = [step for step in plan.steps[position:] if step.id not in lost]
+        left = (again if state["cause"]["look_again"] else []) + left
         instructions = REPLAN.format(
             cause=state["cause"]["text"],
             outcomes="\n".join(_outcome(record) for record in state["records"]) or "None.",
@@ -429,9 +434,17 @@ class Planner:
     def _added(
         self, state: PlannerState, text: str, *, goto: str, more: Mapping[str, Any] | None = None
     ) -> Command[Any]:
-        """What somebody added while the run waited becomes part of the case, and the rest is planned anew."""
-        cause = Cause(text=f"Somebody added to the case, while an approval was waited for: {text}")
-        update = {"case": f"{state['case']}\n{text}", "cause": cause, **(more or {})}
+        """What somebody added while the run waited becomes part of the case, and the rest is planned anew. Where they
+        name another order, it is what the rest is about: what was looked up is looked up again."""
+        named, _ = read_request(self._desk, text)
+        order = named.get("order_id")
+        other = order is not None and order != state["facts"].get("order_id")
+        # The text is data: it stands in the case, before what it may correct, and not in the instructions.
+        cause = Cause(
+            text="While an approval was waited for, somebody added what the case begins with.", look_again=other
+        )
+        facts = about(state["facts"], order) | named
+        update = {"case": f"{text}\n{state['case']}", "facts": facts, "cause": cause, **(more or {})}
         return Command(goto=goto, update=update)
 
     async def _fill(
@@ -468,7 +481,7 @@ def compile_graph(
 
 
 def _not_as_planned(tool: str, why: str) -> Cause:
-    return Cause(text=f"A step did not go as planned:\n{tool}: {why}")
+    return Cause(text=f"A step did not go as planned:\n{tool}: {why}", look_again=False)
 
 
 def _skipped(state: PlannerState, step: Step, reason: str) -> dict[str, Any]:
@@ -493,7 +506,8 @@ def _beside(plan: Plan, state: PlannerState) -> list[Call]:
 
 
 def _known(state: PlannerState, step: Step) -> dict[str, Any]:
-    return complete(step.arguments, TOOLS_BY_NAME[step.tool].parameters(), for_tool(step.tool, state["facts"]))
+    facts = about(state["facts"], step.arguments.get("order_id"))
+    return complete(step.arguments, TOOLS_BY_NAME[step.tool].parameters(), for_tool(step.tool, facts))
 
 
 def _noted(arguments: dict[str, Any], step: Step) -> dict[str, Any]:
