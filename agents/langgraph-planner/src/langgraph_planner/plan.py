@@ -85,7 +85,12 @@ def _step_schema(tool: str) -> dict[str, Any]:
             "tool": {"type": "string", "const": tool},
             "arguments": arguments_schema(tool),
             "reason": {"type": "string", "description": "Why this step, from the runbook."},
-            "depends_on": {"type": "array", "items": {"type": "string"}, "description": "Ids of earlier steps."},
+            "depends_on": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "Ids of the steps that must be done before: those of the item before it; where an item"
+                " says meanwhile, those that the item before it waits for. Empty only for the first.",
+            },
         }
     )
 
