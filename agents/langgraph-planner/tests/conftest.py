@@ -1,7 +1,8 @@
 """The planner on a free loopback port, with a model that the test scripts, and the real handbook and order book."""
 
 import json
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +20,9 @@ from support_desk.ledger import LedgerEntry
 
 
 class Served(Protocol):
-    def __call__(self, model: ScriptedModel | None = None) -> AbstractAsyncContextManager[openai.AsyncOpenAI]: ...
+    def __call__(
+        self, model: ScriptedModel | None = None, *, now: Callable[[], float] = time.time
+    ) -> AbstractAsyncContextManager[openai.AsyncOpenAI]: ...
 
 
 @pytest.fixture
@@ -27,10 +30,12 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Served:
     """Serves the agent, and gives an official client; without a scripted model, on the offline model."""
 
     @asynccontextmanager
-    async def run(model: ScriptedModel | None = None) -> AsyncIterator[openai.AsyncOpenAI]:
+    async def run(
+        model: ScriptedModel | None = None, *, now: Callable[[], float] = time.time
+    ) -> AsyncIterator[openai.AsyncOpenAI]:
         monkeypatch.setenv("MODEL_TIMEOUT_SECONDS", "5")
         monkeypatch.setenv("MODEL_MAX_RETRIES", "0")
-        host = build_app(load_settings(PlannerSettings), transport=model.transport if model else None)
+        host = build_app(load_settings(PlannerSettings), transport=model.transport if model else None, now=now)
         async with serve(host) as url, openai.AsyncOpenAI(base_url=url, api_key="unused", max_retries=0) as client:
             yield client
 

@@ -1,10 +1,13 @@
 """A cancelled run stops at once, does nothing more, and says what it did."""
 
 import asyncio
+import shutil
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
+from agent_runtime.testing import AgentProcess
 from agent_runtime.testing.scripted_model import Hang, ScriptedModel
 from support_desk.desk import Desk
 from support_desk.desk_tools import DeskTool
@@ -38,7 +41,7 @@ async def test_during_a_model_call_it_says_what_was_done_and_the_next_turn_goes_
     async with served(model) as client:
         response = await client.responses.create(model="any", input=BROKEN, background=True)
         await asyncio.wait_for(model.hanging.wait(), 10)
-        async with asyncio.timeout(5):  # the SDK waits 10 s for a handler that does not stop
+        async with asyncio.timeout(1):  # the SDK waits 10 s for a handler that does not stop
             cancelled = await client.responses.cancel(response.id)
         stored = await client.responses.retrieve(response.id)
         again = await client.responses.cancel(response.id)
@@ -105,7 +108,7 @@ async def test_during_a_tool_the_ledger_says_whether_it_took_effect(
     async with served(model) as client:
         response = await client.responses.create(model="any", input=BROKEN, background=True)
         await asyncio.wait_for(hanging.wait(), 10)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(1):
             cancelled = await client.responses.cancel(response.id)
     last = cancelled.output_text.splitlines()[-1]
     if effect:
@@ -180,3 +183,31 @@ async def test_an_approval_of_a_run_that_was_cancelled_after_it_does_nothing_aga
     assert "1. Done — issue_refund" in cancelled.output_text
     assert third.output_text == "This approval was answered before. Nothing was done again."
     assert [entry.tool for entry in await ledger()] == ["issue_refund"]
+
+
+async def test_a_cancelled_run_stays_cancelled_when_its_process_is_killed(
+    script, ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the SDK's record of the task is still there, by which the next process takes a response up again."""
+    state = tmp_path / "state"
+    monkeypatch.setenv("AGENTSERVER_STATE_ROOT", str(state))
+    model = three_steps(script)
+    async with model.serve() as base_url:
+        process = AgentProcess("langgraph_planner", env={"OPENAI_BASE_URL": base_url, "MODEL_NAME": "m"})
+        async with process, openai.AsyncOpenAI(base_url=process.url, api_key="unused", max_retries=0) as client:
+            response = await client.responses.create(model="any", input=BROKEN, background=True)
+            await asyncio.wait_for(model.hanging.wait(), 10)
+            shutil.copytree(state / "tasks", tmp_path / "records")
+            cancelled = await client.responses.cancel(response.id)
+            await process.kill()
+            calls = len(model.requests)
+            shutil.copytree(tmp_path / "records", state / "tasks", dirs_exist_ok=True)
+            await process.start()
+            async with asyncio.timeout(30):
+                while list((state / "tasks").rglob("*.json")):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            stored = await client.responses.retrieve(response.id)
+    assert stored.status == "cancelled"
+    assert [item.to_dict() for item in stored.output] == [item.to_dict() for item in cancelled.output]
+    assert len(model.requests) == calls
+    assert [entry.tool for entry in await ledger()] == ["open_case"]

@@ -1,5 +1,8 @@
 """While a run waits for approvals: several at once, something is added, time passes, a bare yes."""
 
+import asyncio
+import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -115,20 +118,87 @@ async def test_a_bare_yes_or_no_in_words_decides_nothing(served, script, ledger,
     assert "3 of 3 steps were done" in done.output_text
 
 
-async def test_an_answer_that_comes_too_late_says_so_and_a_message_asks_anew(
-    served, script, ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("APPROVAL_HOURS", "0.00000001")
+class Clock:
+    """A clock that goes when it is told to. Seconds since 1970, as `time.time`."""
+
+    def __init__(self) -> None:
+        self.at = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.at
+
+
+async def test_a_request_says_when_it_expires_and_can_be_answered_until_then(served, script, ledger) -> None:
+    clock = Clock()
+    model = two_refunds(script)
+    async with served(model, now=clock) as client:
+        asked = await client.responses.create(model="any", input=BROKEN)
+        expiries = {item.expires_at for item in requests(asked)}
+        twins = [item for item in asked.output if getattr(item, "name", "") == "__hosted_agent_adapter_interrupt__"]
+        assert {json.loads(twin.arguments)["expires_at"] for twin in twins} == expiries
+        assert expiries == {datetime.fromtimestamp(clock.at + 168 * 3600, UTC).isoformat()}
+        clock.at += 168 * 3600
+        yes: Any = [answer(one) for one in requests(asked)]
+        done = await client.responses.create(model="any", input=yes, previous_response_id=asked.id)
+    assert "3 of 3 steps were done" in done.output_text
+    assert sorted(await amounts(ledger)) == ["1.50", "2.50"]
+
+
+async def test_an_answer_that_comes_too_late_says_so_and_a_message_asks_anew(served, script, ledger) -> None:
+    """Also in another process, by the request as by its twin, and with a no as with a yes."""
+    clock = Clock()
     model = two_refunds(script)
     model.enqueue(script.planned(script.refunded(ORDER, "1.50", "CHF")))
-    async with served(model) as client:
+    async with served(model, now=clock) as client:
         asked = await client.responses.create(model="any", input=BROKEN)
+    clock.at += 168 * 3600 + 1
+    async with served(model, now=clock) as client:
+        twins = [item for item in asked.output if getattr(item, "name", "") == "__hosted_agent_adapter_interrupt__"]
         yes: Any = [answer(one) for one in requests(asked)]
-        late = await client.responses.create(model="any", input=yes, previous_response_id=asked.id)
-        assert late.status == "failed"
-        assert late.error.code == "approval_expired"
+        no: Any = [answer(requests(asked)[0], approve=False)]
+        by_twin: Any = [{"type": "function_call_output", "call_id": twins[0].call_id, "output": '{"resume": true}'}]
+        for late in (yes, no, by_twin):
+            told = await client.responses.create(model="any", input=late, previous_response_id=asked.id)
+            assert told.status == "failed"
+            assert told.error.code == "approval_expired"
+        assert await amounts(ledger) == []
         anew = await client.responses.create(
             model="any", input="Please ask for the approval again.", previous_response_id=asked.id
         )
-    assert len(requests(anew)) == 1
-    assert await amounts(ledger) == []
+        [again] = requests(anew)
+        now: Any = [answer(again)]
+        done = await client.responses.create(model="any", input=now, previous_response_id=anew.id)
+    assert "2 of 2 steps were done" in done.output_text
+    assert await amounts(ledger) == ["1.50"]
+
+
+async def test_answers_with_an_expired_one_among_them_run_nothing(served, script, ledger) -> None:
+    clock = Clock()
+    async with served(two_refunds(script), now=clock) as client:
+        asked = await client.responses.create(model="any", input=BROKEN)
+        clock.at += 100 * 3600
+        first, second = requests(asked)
+        one: Any = [answer(first)]
+        half = await client.responses.create(model="any", input=one, previous_response_id=asked.id)
+        [newer] = requests(half)
+        assert newer.expires_at > second.expires_at
+        clock.at += 100 * 3600
+        both: Any = [answer(newer), answer(second)]
+        late = await client.responses.create(model="any", input=both, previous_response_id=half.id)
+        assert late.error.code == "approval_expired"
+        assert await amounts(ledger) == []
+
+
+async def test_two_answers_at_the_same_time_act_once(served, script, ledger) -> None:
+    model = ScriptedModel()
+    refund = script.refunded(ORDER, "1.50", "CHF")
+    model.enqueue(script.chosen("damaged-on-arrival"), script.planned(refund))
+    async with served(model) as client:
+        asked = await client.responses.create(model="any", input=BROKEN)
+        yes: Any = [answer(*requests(asked))]
+        ended = await asyncio.gather(
+            *(client.responses.create(model="any", input=yes, previous_response_id=asked.id) for _ in range(5))
+        )
+    assert sorted("answered before" in one.output_text for one in ended) == [False, True, True, True, True]
+    assert sum("1 of 1 steps were done" in one.output_text for one in ended) == 1
+    assert await amounts(ledger) == ["1.50"]

@@ -1,5 +1,7 @@
 """The agent put together: the desk, the runbooks, the graph with its checkpoints, and the host that serves it."""
 
+import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -26,9 +28,13 @@ if TYPE_CHECKING:
 
 
 def build_app(
-    settings: PlannerSettings, *, transport: "httpx2.AsyncBaseTransport | None" = None
+    settings: PlannerSettings,
+    *,
+    transport: "httpx2.AsyncBaseTransport | None" = None,
+    now: Callable[[], float] = time.time,
 ) -> ResponsesAgentServerHost:
-    """The agent's host, ready to run. `transport` replaces the network below the model client, for tests."""
+    """The agent's host, ready to run. `transport` replaces the network below the model client, and `now` the clock
+    by which approvals expire, for tests."""
     try:
         runbooks = load_runbooks(settings.handbook_dir)
     except HandbookError as error:
@@ -53,7 +59,7 @@ def build_app(
     graph = compile_graph(planner, saver)
     runs = Runs(graph, state, most_seconds=most_seconds, pruned=saver if settings.prune_checkpoints else None)
     cancelled = CancelledOutputs(state)
-    approvals = Approvals(state, open_for=timedelta(hours=settings.approval_hours))
+    approvals = Approvals(state, open_for=timedelta(hours=settings.approval_hours), now=now)
     register_planner(host, planner, runs, approvals, cancelled, most_seconds=most_seconds)
     protect_responses(host, settings, store=store, cancelled=cancelled)
     return host

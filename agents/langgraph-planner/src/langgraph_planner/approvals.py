@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from agent_runtime.state_store import JSON, StateStore
@@ -44,12 +44,13 @@ class Approvals:
         self._open_for = open_for.total_seconds()
         self._now = now
 
-    async def remember(self, ids: Sequence[str], *, thread_id: str, interrupt_id: str, user: str) -> None:
-        """Keep where an answer to any of `ids` goes. A run that is replayed asks under new ids; all stay valid."""
+    async def remember(self, ids: Sequence[str], *, thread_id: str, interrupt_id: str, user: str) -> datetime:
+        """Keep where an answer to any of `ids` goes, and say until when it counts. A run that is replayed asks under
+        new ids; all stay valid. An id that was kept before keeps its time."""
         until = self._now() + self._open_for
         value: JSON = {"thread_id": thread_id, "interrupt_id": interrupt_id, "user": user, "until": until}
-        for one in ids:
-            await self._store.put_if_absent(f"approval/{one}", value)
+        kept = [(await self._store.put_if_absent(f"approval/{one}", value))[1].value["until"] for one in ids]
+        return datetime.fromtimestamp(min(kept, default=until), UTC)
 
     async def resolve(
         self, decisions: Sequence[Decision], user: str, *, in_time: bool = False

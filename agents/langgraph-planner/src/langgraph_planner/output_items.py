@@ -83,10 +83,10 @@ def _item(happened: Progress) -> tuple[dict[str, Any], Sequence[dict[str, Any]]]
             return {"type": "function_call_output", "call_id": call_id, "output": written, "status": "completed"}, ()
         case InterruptRaised(interrupt_id, value):
             return _call(INTERRUPT_CALL, interrupt_id, value)
-        case ApprovalNeeded(_, tool, arguments):
+        case ApprovalNeeded(_, tool, arguments, expires_at):
             written = json.dumps(arguments, ensure_ascii=False)
             request = {"type": "mcp_approval_request", "server_label": SERVER_LABEL, "name": tool, "arguments": written}
-            return request, ()
+            return request | ({"expires_at": expires_at} if expires_at else {}), ()
         case Told(text):
             content = [_text(text)]
             return {"type": "message", "role": "assistant", "content": content, "status": "completed"}, _told(text)

@@ -4,7 +4,8 @@ Each entry becomes exactly one output item. So the number of items in a response
 a response that is taken up again after a crash goes on with the first entry that it lacks.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from typing import Any
 
 
@@ -48,6 +49,8 @@ class ApprovalNeeded:
     interrupt_id: str
     tool: str
     arguments: dict[str, Any]
+    expires_at: str | None = None
+    """Until when it can be decided, as an ISO 8601 time in UTC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +74,14 @@ def to_json(entry: Progress) -> dict[str, Any]:
 def from_json(entry: dict[str, Any]) -> Progress:
     made: Progress = _LOGGED[entry["kind"]](**{name: value for name, value in entry.items() if name != "kind"})
     return made
+
+
+def with_expiry(asked: InterruptRaised | ApprovalNeeded, until: datetime) -> InterruptRaised | ApprovalNeeded:
+    """The same request with the time until which it can be decided. A question has none: a message answers it at any
+    time."""
+    expires_at = until.isoformat(timespec="seconds")
+    if isinstance(asked, ApprovalNeeded):
+        return replace(asked, expires_at=expires_at)
+    if asked.value.get("type") == "question":
+        return asked
+    return replace(asked, value=asked.value | {"expires_at": expires_at})

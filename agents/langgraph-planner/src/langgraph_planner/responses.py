@@ -30,7 +30,7 @@ from langgraph_planner.approvals import (
 from langgraph_planner.graph import Planner
 from langgraph_planner.limits import LimitReached
 from langgraph_planner.output_items import OutputItems
-from langgraph_planner.progress import ApprovalNeeded, InterruptRaised, Told
+from langgraph_planner.progress import ApprovalNeeded, InterruptRaised, Told, with_expiry
 from langgraph_planner.runs import Runs, Turn
 
 logger = logging.getLogger(__name__)
@@ -86,17 +86,19 @@ def register_planner(
             stopping = (cancellation_signal, context.shutdown, too_late)
             async with aclosing(until(runs.follow(turn, after=shown), *stopping)) as happening:  # type: ignore[type-var]
                 async for happened in happening:
+                    shows = happened
                     if isinstance(happened, InterruptRaised | ApprovalNeeded):
                         # Before the client can see the id.
                         by_request = isinstance(happened, ApprovalNeeded)
                         asked_id = items.id_of_next(happened) if by_request else happened.interrupt_id
-                        await approvals.remember(
+                        until_when = await approvals.remember(
                             (asked_id,),
                             thread_id=turn.thread_id,
                             interrupt_id=happened.interrupt_id,
                             user=user,
                         )
-                    for event in items.write(happened):
+                        shows = with_expiry(happened, until_when)
+                    for event in items.write(shows):
                         yield event
                     yield stream.checkpoint()
         except Stopped:
