@@ -7,6 +7,8 @@ the extensions, from Azure/azure-dev); without it that check is reported as skip
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +122,28 @@ def test_the_model_deployment_that_the_agents_ask_for_is_the_one_that_is_made() 
 def test_no_service_uses_another_so_that_azd_deploys_one_by_one() -> None:
     """In parallel, azd loses variables such as AGENT_RAG_CHAT_NAME, and `azd ai agent invoke` then finds no agent."""
     assert [name for name, service in AZURE["services"].items() if "uses" in service] == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the posix hook")
+def test_the_postdeploy_hook_starts_with_any_python_and_says_what_is_missing(tmp_path: Path) -> None:
+    hook = AZURE["hooks"]["postdeploy"]
+    assert "repo_tools.agent_roles" in hook["posix"]["run"]
+    assert "repo_tools.agent_roles" in hook["windows"]["run"]
+    assert not any("continueOnError" in hook[system] for system in ("posix", "windows")), "nothing is swallowed"
+    (tmp_path / "tools").symlink_to(ROOT / "tools")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python3").symlink_to(sys._base_executable)
+    done = subprocess.run(
+        ["/bin/sh", "-c", hook["posix"]["run"]],
+        cwd=tmp_path,
+        env={"PATH": str(tmp_path / "bin")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "names no deployed agent" in done.stderr, "it runs without .venv and without any package"
 
 
 def schema_registry(folder: Path) -> tuple[dict[str, Any], Registry[Any]]:
