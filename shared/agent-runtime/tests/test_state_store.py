@@ -145,6 +145,18 @@ async def test_delete_removes_the_item_and_respects_an_etag(store: StateStore) -
     assert again.etag != item.etag
 
 
+async def test_many_items_are_deleted_at_once_and_those_that_are_not_there_do_not_matter(store: StateStore) -> None:
+    for number in range(12):
+        await store.put_if_absent(f"k{number}", number, tags={"kind": "old"})
+    await store.delete_all([f"k{number}" for number in range(1, 12)] + ["never"])
+    await store.delete_all([])
+    assert [item.key for item in (await store.list({"kind": "old"})).items] == ["k0"]
+    assert (await store.put_if_absent("k1", "again"))[0]
+    with pytest.raises(InvalidStateItem):
+        await store.delete_all(["k0", ""])
+    assert await store.get("k0") is not None
+
+
 async def test_an_item_expires_after_its_last_write_and_its_key_is_free_again(store: StateStore, clock: Clock) -> None:
     _, item = await store.put_if_absent("k", 1, tags={"a": "b"})
     assert item.expires_at == item.created_at + LIFETIME

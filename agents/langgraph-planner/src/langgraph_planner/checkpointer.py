@@ -114,13 +114,14 @@ class StateStoreSaver(BaseCheckpointSaver[str]):
             yield found
 
     async def adelete_thread(self, thread_id: str) -> None:
-        async for item in self._items({"thread": _digest(thread_id)}):
-            await self._store.delete(item.key)
+        await self._delete([item async for item in self._items({"thread": _digest(thread_id)})])
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
         for run_id in run_ids:
-            async for item in self._items({"kind": "checkpoint", "run": _digest(str(run_id))}):
-                await self._delete_checkpoint(item)
+            tags = {"kind": "checkpoint", "run": _digest(str(run_id))}
+            for checkpoint in [item async for item in self._items(tags)]:
+                writes = {"kind": "write", "checkpoint": _digest(checkpoint.key)}
+                await self._delete([checkpoint] + [item async for item in self._items(writes)])
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         async for item in self._items({"thread": _digest(source_thread_id)}):
@@ -137,30 +138,27 @@ class StateStoreSaver(BaseCheckpointSaver[str]):
         """Delete the checkpoints of these threads with their writes: `delete` all of them, `keep_latest` all but the
         newest of each namespace.
 
+        A graph with a `DeltaChannel` must not be pruned: its newest checkpoint needs the older ones.
+
         Raises:
             ValueError: another strategy.
         """
         if strategy not in {"keep_latest", "delete"}:
             raise ValueError(f"strategy is keep_latest or delete, not {strategy!r}")
         for thread in thread_ids:
-            if strategy == "delete":
-                await self.adelete_thread(thread)
-                continue
-            tags = {"thread": _digest(thread), "kind": "checkpoint"}
-            items = [item async for item in self._items(tags)]
-            newest: dict[str, str] = {}
+            items = [item async for item in self._items({"thread": _digest(thread)})]
+            kept: dict[str, str] = {}
             for item in items:
-                namespace = item.value["namespace"]
-                newest[namespace] = max(newest.get(namespace, ""), item.value["id"])
-            for item in items:
-                if item.value["id"] != newest[item.value["namespace"]]:
-                    await self._delete_checkpoint(item)
+                if strategy == "keep_latest" and item.tags["kind"] == "checkpoint":
+                    namespace = item.value["namespace"]
+                    kept[namespace] = max(kept.get(namespace, ""), item.value["id"])
+            # Writes newer than what was listed belong to a checkpoint that was written meanwhile.
+            await self._delete([one for one in items if one.value["id"] < kept.get(one.value["namespace"], "~")])
 
-    async def _delete_checkpoint(self, item: StoredItem) -> None:
+    async def _delete(self, items: Sequence[StoredItem]) -> None:
         """The writes first: those of a checkpoint that is gone would never be found again."""
-        async for write in self._items({"kind": "write", "checkpoint": _digest(item.key)}):
-            await self._store.delete(write.key)
-        await self._store.delete(item.key)
+        for kind in ("write", "checkpoint"):
+            await self._store.delete_all([item.key for item in items if item.tags["kind"] == kind])
 
     async def _checkpoints(self, thread: str) -> list[dict[str, Any]]:
         tags = {"thread": _digest(thread), "kind": "checkpoint"}

@@ -10,7 +10,7 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -36,7 +36,7 @@ from agent_runtime.state_store.items import (
 )
 
 _LARGEST_PAGE = 100
-_READS_AT_ONCE = 8
+_CALLS_AT_ONCE = 8
 _ROUNDS = 5
 
 
@@ -128,6 +128,17 @@ class FoundryItems:
             raise _unavailable(error) from error
         return True
 
+    async def delete_all(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            check_key(key)
+        slots = asyncio.Semaphore(_CALLS_AT_ONCE)
+
+        async def delete(key: str) -> None:
+            async with slots:
+                await self.delete(key)
+
+        await asyncio.gather(*map(delete, keys))
+
     async def list(self, tags: Mapping[str, str], *, limit: int = 100, after: str | None = None) -> Page:
         """As `StateStore.list`, but the order is by second of creation; within a second it is arbitrary and stable."""
         checked = check_tags(tags)
@@ -137,7 +148,7 @@ class FoundryItems:
             page = await client.list_keys(
                 tags=checked or None, limit=min(limit, _LARGEST_PAGE), after=after, order="asc"
             )
-            slots = asyncio.Semaphore(_READS_AT_ONCE)
+            slots = asyncio.Semaphore(_CALLS_AT_ONCE)
 
             async def read(hashed: str) -> Any:
                 async with slots:

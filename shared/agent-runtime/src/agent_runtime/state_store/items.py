@@ -8,7 +8,7 @@ StateStoreError
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -94,9 +94,13 @@ class StateStore(Protocol):
         """
         ...
 
+    async def delete_all(self, keys: Sequence[str]) -> None:
+        """Delete what is there of these items, faster than one by one. A crash may leave some of them."""
+        ...
+
     async def list(self, tags: Mapping[str, str], *, limit: int = 100, after: str | None = None) -> Page:
         """Items that have all of `tags` (all items for none), oldest first. An item that is written while pages are
-        read keeps its place."""
+        read keeps its place. Whether a cursor outlives its item is not promised: delete after the last page."""
         ...
 
     async def close(self) -> None: ...

@@ -11,7 +11,7 @@ import json
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -100,6 +100,12 @@ class SqliteItems:
     async def delete(self, key: str, *, etag: str | None = None) -> bool:
         check_key(key)
         return await self._run(self._delete, key, etag)
+
+    async def delete_all(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            check_key(key)
+        if keys:
+            await self._run(self._delete_all, keys)
 
     async def list(self, tags: Mapping[str, str], *, limit: int = 100, after: str | None = None) -> Page:
         check_limit(limit)
@@ -190,6 +196,11 @@ class SqliteItems:
                 raise StateConflict(f"'{key}' was changed by someone else")
             db.execute("DELETE FROM items WHERE seq = ?", (present[6],))
             return True
+
+    def _delete_all(self, db: sqlite3.Connection, keys: Sequence[str]) -> None:
+        with _transaction(db):
+            rows = [(self._owner, key) for key in keys]
+            db.executemany("DELETE FROM items WHERE owner = ? AND key = ?", rows)
 
     def _list(self, db: sqlite3.Connection, tags: dict[str, str], limit: int, after: int) -> Page:
         conditions = ["i.owner = ?", "i.seq > ?", "(i.expires IS NULL OR i.expires > ?)"]
