@@ -11,11 +11,18 @@ import openai
 import pytest
 from agent_runtime.model_exchange import ModelReply
 from agent_runtime.settings import load_settings
+from agent_runtime.state_store import StateStore
 from agent_runtime.testing.scripted_model import ScriptedModel
 from agent_runtime.testing.serving import serve
 from langgraph_planner.app import build_app
+from langgraph_planner.checkpointer import StateStoreSaver
+from langgraph_planner.graph import Planner, compile_graph
+from langgraph_planner.model_calls import Model
+from langgraph_planner.runs import Runs
 from langgraph_planner.settings import PlannerSettings
-from support_desk.desk import open_desk
+from support_desk.desk import Desk, open_desk
+from support_desk.handbook import load_runbooks
+from support_desk.handbook_index import open_handbook
 from support_desk.ledger import LedgerEntry
 
 
@@ -75,6 +82,32 @@ def script() -> Any:
         refunded = staticmethod(refunded)
 
     return Script
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Desk]:
+    settings = load_settings(PlannerSettings)
+    opened = open_desk(settings, open_handbook(settings))
+    yield opened
+    await opened.close()
+
+
+class NewProcess(Protocol):
+    def __call__(self, model: ScriptedModel, store: StateStore) -> Runs: ...
+
+
+@pytest.fixture
+def new_process(desk: Desk) -> NewProcess:
+    """Makes runs below the protocol, which know nothing but what is stored, with the settings of the environment."""
+
+    def start(model: ScriptedModel, store: StateStore) -> Runs:
+        settings = load_settings(PlannerSettings)
+        runbooks = load_runbooks(settings.handbook_dir)
+        planner = Planner(Model(settings, transport=model.transport), desk, runbooks, settings)
+        saver = StateStoreSaver(store)
+        return Runs(compile_graph(planner, saver), store, most_seconds=300, pruned=saver)
+
+    return start
 
 
 @pytest.fixture

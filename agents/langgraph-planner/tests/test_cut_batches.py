@@ -3,7 +3,6 @@ again under its key, and a cancelled batch says what became of each of its steps
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,15 +10,11 @@ from agent_runtime.settings import load_settings
 from agent_runtime.state_store import StateStore, open_state_store
 from agent_runtime.testing.scripted_model import ScriptedModel
 from langgraph_planner.checkpointer import StateStoreSaver
-from langgraph_planner.graph import Planner, compile_graph
-from langgraph_planner.model_calls import Model
 from langgraph_planner.progress import StepEnded, StepStarted, Told
-from langgraph_planner.runs import Runs, Turn
+from langgraph_planner.runs import Turn
 from langgraph_planner.settings import PlannerSettings
-from support_desk.desk import Desk, open_desk
+from support_desk.desk import Desk
 from support_desk.desk_tools import DeskTool
-from support_desk.handbook import load_runbooks
-from support_desk.handbook_index import open_handbook
 
 ORDER = "NP-10274"
 BROKEN = f"Order {ORDER} arrived broken."
@@ -72,30 +67,6 @@ async def state() -> StateStore:
     return open_state_store(load_settings(PlannerSettings), "langgraph-planner")
 
 
-@pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
-    settings = load_settings(PlannerSettings)
-    desk = open_desk(settings, open_handbook(settings))
-    yield desk
-    await desk.close()
-
-
-def new_process(model: ScriptedModel, state: StateStore, desk: Desk) -> Runs:
-    """Runs that know nothing but what is stored."""
-    settings = load_settings(PlannerSettings)
-    planner = Planner(
-        Model(settings, transport=model.transport),
-        desk,
-        load_runbooks(settings.handbook_dir),
-        max_steps=12,
-        max_replans=0,
-        max_tool_retries=0,
-        max_model_calls=40,
-        max_model_tokens=200_000,
-    )
-    return Runs(compile_graph(planner, StateStoreSaver(state)), state, most_seconds=300)
-
-
 async def finished(state: StateStore, count: int, *, thread: str = "thread") -> None:
     """Wait until so many calls of the batch are in the store as done."""
     async with asyncio.timeout(10):
@@ -111,14 +82,14 @@ async def finished(state: StateStore, count: int, *, thread: str = "thread") -> 
 @pytest.mark.parametrize("after_effect", [True, False])
 @pytest.mark.parametrize("hangs", ["open_case", "create_return_label", "draft_reply"])
 async def test_what_had_finished_when_a_batch_was_cut_is_not_called_again(
-    model, state, desk, calls: Calls, ledger, *, hangs: str, after_effect: bool
+    model, state, new_process, calls: Calls, ledger, *, hangs: str, after_effect: bool
 ) -> None:
     calls.hangs, calls.after_effect = hangs, after_effect
     turn = Turn("response-1", "thread", BROKEN)
     shown: list[Any] = []
 
     async def first_process() -> None:
-        async for entry in new_process(model, state, desk).follow(turn):
+        async for entry in new_process(model, state).follow(turn):
             shown.append(entry)
 
     cut = asyncio.create_task(first_process())
@@ -129,7 +100,7 @@ async def test_what_had_finished_when_a_batch_was_cut_is_not_called_again(
     assert not [entry for entry in shown if isinstance(entry, StepEnded)]
 
     calls.hangs = ""
-    rest = [entry async for entry in new_process(model, state, desk).follow(turn, after=len(shown))]
+    rest = [entry async for entry in new_process(model, state).follow(turn, after=len(shown))]
     assert calls.begun == Counter(
         {"open_case": 1, "create_return_label": 1, "draft_reply": 1, "lookup_order": 1}
     ) + Counter({hangs: 1})

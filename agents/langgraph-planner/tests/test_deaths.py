@@ -2,25 +2,16 @@
 
 import json
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from agent_runtime.model_exchange import ModelReply, ModelRequest
-from agent_runtime.settings import load_settings
 from agent_runtime.state_store import StateStore
 from agent_runtime.state_store.sqlite import SqliteItems
 from agent_runtime.testing.scripted_model import ScriptedModel
-from langgraph_planner.checkpointer import StateStoreSaver
-from langgraph_planner.graph import Planner, compile_graph
-from langgraph_planner.model_calls import Model
 from langgraph_planner.progress import ApprovalNeeded, Progress, StepEnded
 from langgraph_planner.runs import Runs, Turn
-from langgraph_planner.settings import PlannerSettings
-from support_desk.desk import Desk, open_desk
-from support_desk.handbook import load_runbooks
-from support_desk.handbook_index import open_handbook
+from support_desk.desk import Desk
 
 ORDER = "NP-10274"
 EVERY = 1 if os.environ.get("SOAK") == "long" else 3
@@ -72,36 +63,14 @@ def answering(script: Any) -> ScriptedModel:
     return ScriptedModel(answer)
 
 
-@pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
-    settings = load_settings(PlannerSettings)
-    opened = open_desk(settings, open_handbook(settings))
-    yield opened
-    await opened.close()
-
-
 class Processes:
     """One process after the other over one store; the first dies after its `last` write."""
 
-    def __init__(self, script: Any, desk: Desk, store: StateStore, last: int | None) -> None:
-        self._script, self._desk, self._store = script, desk, store
+    def __init__(self, new_process: Any, model: ScriptedModel, store: StateStore, last: int | None) -> None:
+        self._start = lambda store: new_process(model, store)
+        self._store = store
         self.first = Mortal(store, last)
-        self._runs = self._start(self.first)
-
-    def _start(self, store: Any) -> Runs:
-        settings = load_settings(PlannerSettings)
-        planner = Planner(
-            Model(settings, transport=answering(self._script).transport),
-            self._desk,
-            load_runbooks(settings.handbook_dir),
-            max_steps=12,
-            max_replans=3,
-            max_tool_retries=0,
-            max_model_calls=40,
-            max_model_tokens=200_000,
-        )
-        saver = StateStoreSaver(store)
-        return Runs(compile_graph(planner, saver), store, most_seconds=300, pruned=saver)
+        self._runs: Runs = self._start(self.first)
 
     async def told(self, response: str, thread: str, answers: Any = None) -> list[Progress]:
         """All that one turn tells, to whoever reads what the dead process had told and then the rest."""
@@ -134,10 +103,11 @@ async def whole(processes: Processes, thread: str) -> list[list[Any]]:
 
 
 async def test_after_whatever_write_it_dies_the_run_is_told_once_and_done_once(
-    script: Any, desk: Desk, tmp_path: Path
+    script: Any, desk: Desk, new_process: Any, tmp_path: Path
 ) -> None:
     store = SqliteItems(tmp_path / "runs.sqlite")
-    lives = Processes(script, desk, store, None)
+    model = answering(script)
+    lives = Processes(new_process, model, store, None)
     expected = await whole(lives, "lives")
     assert [turn[-1][0] for turn in expected] == ["Told"] * 3
     assert len(expected[2]) > 3
@@ -145,7 +115,7 @@ async def test_after_whatever_write_it_dies_the_run_is_told_once_and_done_once(
     assert writes > 40
     deaths = range(0, writes, EVERY)
     for last in deaths:
-        assert await whole(Processes(script, desk, store, last), f"dies-{last}") == expected, f"write {last}"
+        assert await whole(Processes(new_process, model, store, last), f"dies-{last}") == expected, f"write {last}"
     entries: list[str] = []
     after = None
     while True:

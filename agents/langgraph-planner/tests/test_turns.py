@@ -1,32 +1,26 @@
 """A turn tells the same whenever it is told again, also when the run has gone on, and moves nothing that is not its own."""
 
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from agent_runtime.settings import SettingsError, load_settings
-from agent_runtime.state_store import StateStore, StateStoreUnavailable, open_state_store
+from agent_runtime.state_store import StateStore, StateStoreUnavailable
 from agent_runtime.state_store.sqlite import SqliteItems
 from agent_runtime.testing.scripted_model import ScriptedModel
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph_planner.checkpointer import StateStoreSaver
-from langgraph_planner.graph import Planner, compile_graph
-from langgraph_planner.model_calls import Model
 from langgraph_planner.progress import ApprovalNeeded, InterruptRaised, Told
 from langgraph_planner.runs import Runs, Turn
 from langgraph_planner.settings import PlannerSettings
-from support_desk.desk import open_desk
-from support_desk.handbook import load_runbooks
-from support_desk.handbook_index import open_handbook
 
 CASE = "Order NP-10274 arrived broken."
 
 
 @pytest.fixture
-async def runs(script: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Runs]:
-    settings = load_settings(PlannerSettings)
+def runs(script: Any, new_process: Any, state_store: StateStore, monkeypatch: pytest.MonkeyPatch) -> Runs:
+    monkeypatch.setenv("MAX_REPLANS", "0")
     model = ScriptedModel()
     model.enqueue(
         script.chosen("damaged-on-arrival"),
@@ -37,21 +31,8 @@ async def runs(script: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ru
             script.refunded("NP-10274", "0.50", "CHF"),
         ),
     )
-    state = open_state_store(settings, "langgraph-planner")
-    desk = open_desk(settings, open_handbook(settings))
-    planner = Planner(
-        Model(settings, transport=model.transport),
-        desk,
-        load_runbooks(settings.handbook_dir),
-        max_steps=12,
-        max_replans=0,
-        max_tool_retries=0,
-        max_model_calls=40,
-        max_model_tokens=200_000,
-    )
-    saver = StateStoreSaver(state)
-    yield Runs(compile_graph(planner, saver), state, most_seconds=300, pruned=saver)
-    await desk.close()
+    started: Runs = new_process(model, state_store)
+    return started
 
 
 @pytest.fixture

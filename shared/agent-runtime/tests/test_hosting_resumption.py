@@ -1,5 +1,7 @@
 """The events of a response that a second process goes on with: what was sent is not sent again, numbers have no gap."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,30 @@ async def test_wherever_it_was_cut_each_event_is_there_once(registry, cut: int, 
     assert [(event["type"], event.get("output_index")) for event in seen] == [
         (event["type"], event.get("output_index")) for event in [created, *WHOLE]
     ]
+
+
+async def test_a_response_that_is_taken_up_after_its_events_have_expired_goes_on(
+    registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = await streams.get_or_create(RESPONSE)
+    for number, event in enumerate([{"type": "response.created"}, WHOLE[0]]):
+        await stream.emit(event | {"sequence_number": number})
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 601)
+    async with asyncio.timeout(10):
+        await resume_stream(RESPONSE)
+    await stream.emit(WHOLE[1] | {"sequence_number": 3})
+    assert [(event["type"], event["sequence_number"]) for event in await stored()] == [(WHOLE[1]["type"], 2)]
+
+
+async def test_another_item_at_the_same_place_is_not_taken_for_the_one_that_was_sent(registry) -> None:
+    stream = await streams.get_or_create(RESPONSE)
+    for number, event in enumerate([{"type": "response.created"}, *WHOLE[:2]]):
+        await stream.emit(event | {"sequence_number": number})
+    await resume_stream(RESPONSE)
+    other = {"type": "response.output_item.added", "output_index": 0, "item": {"id": "another"}}
+    await stream.emit(other | {"sequence_number": 5})
+    assert [event["sequence_number"] for event in await stored()] == [0, 1, 2, 3]
 
 
 async def test_a_response_without_a_stream_or_without_events_is_left_as_it_is(registry) -> None:

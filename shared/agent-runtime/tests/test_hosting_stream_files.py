@@ -31,11 +31,12 @@ def client(tmp_path: Path) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://agent")
 
 
-def write(folder: Path, response_id: str, *, age: float = 0.0) -> Path:
+def write(folder: Path, response_id: str, *, age: float = 0.0, ended: bool = True) -> Path:
     """A file as the SDK leaves it: one event, and the mark of the end."""
     path = folder / f"{response_id}.jsonl"
     now = time.time()
-    path.write_text(f'{{"emit_time": {now}, "payload": {{"sequence_number": 7}}}}\n{{"__terminal__": true}}\n')
+    end = '{"__terminal__": true}\n' if ended else ""
+    path.write_text(f'{{"emit_time": {now}, "payload": {{"sequence_number": 7}}}}\n{end}')
     os.utime(path, (now - age, now - age))
     return path
 
@@ -68,3 +69,11 @@ async def test_expired_files_are_deleted_with_the_next_request_and_the_rest_is_k
     late = write(tmp_path, "caresp_late", age=EXPIRES_SECONDS + 5)
     await client.post("/responses")
     assert late.exists()  # once a minute is enough
+
+
+async def test_the_file_of_a_run_that_is_silent_for_long_is_kept_for_a_day(client, tmp_path: Path) -> None:
+    running = write(tmp_path, "caresp_running", age=EXPIRES_SECONDS + 5, ended=False)
+    abandoned = write(tmp_path, "caresp_abandoned", age=86_405, ended=False)
+    await client.post("/responses")
+    assert running.exists()
+    assert not abandoned.exists()

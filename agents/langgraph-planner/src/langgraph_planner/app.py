@@ -44,16 +44,7 @@ def build_app(
     host = ResponsesAgentServerHost(store=store, options=options, **host_options(settings))
     state = open_state_store(settings, "langgraph-planner", expires_after=timedelta(days=settings.run_days))
     desk = open_desk(settings, open_handbook(settings))
-    planner = Planner(
-        Model(settings, transport=transport),
-        desk,
-        runbooks,
-        max_steps=settings.max_steps,
-        max_replans=settings.max_replans,
-        max_tool_retries=settings.max_tool_retries,
-        max_model_calls=settings.max_model_calls,
-        max_model_tokens=settings.max_model_tokens,
-    )
+    planner = Planner(Model(settings, transport=transport), desk, runbooks, settings)
     most_seconds = settings.max_run_seconds
     saver = StateStoreSaver(state)
     graph = compile_graph(planner, saver)

@@ -37,6 +37,7 @@ from langgraph_planner.report import (
     report,
 )
 from langgraph_planner.request import read_request
+from langgraph_planner.settings import PlannerSettings
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,10 @@ _QUESTIONS = 1
 _DRAFTS = 2
 """How often the model may draft a plan that cannot be carried out."""
 _FIRST_RETRY_SECONDS = 0.2
+_UNKNOWN = (
+    "It had begun when the records of the desk could not be reached any more. It may or may not have taken effect: look"
+    " there before it is done again."
+)
 
 
 class Record(TypedDict, total=False):
@@ -69,7 +74,7 @@ class Record(TypedDict, total=False):
 
     step_id: str
     tool: str
-    status: Literal["done", "failed", "skipped", "rejected"]
+    status: Literal["done", "failed", "unknown", "skipped", "rejected"]
     output: dict[str, Any]
     reason: str
 
@@ -141,26 +146,11 @@ class PlannerState(TypedDict, total=False):
 class Planner:
     """The nodes, over what they work with."""
 
-    def __init__(
-        self,
-        model: Model,
-        desk: Desk,
-        runbooks: Sequence[Runbook],
-        *,
-        max_steps: int,
-        max_replans: int,
-        max_tool_retries: int,
-        max_model_calls: int,
-        max_model_tokens: int,
-    ) -> None:
+    def __init__(self, model: Model, desk: Desk, runbooks: Sequence[Runbook], settings: PlannerSettings) -> None:
         self._model = model
         self._desk = desk
         self._runbooks = {runbook.id: runbook for runbook in runbooks}
-        self._max_steps = max_steps
-        self._max_replans = max_replans
-        self._max_tool_retries = max_tool_retries
-        self._max_model_calls = max_model_calls
-        self._max_model_tokens = max_model_tokens
+        self._settings = settings
 
     async def understand(self, state: PlannerState) -> Command[Literal["find_runbook", "report"]]:
         """Read which orders, customers and cases the request names. No plan is made for what does not exist."""
@@ -198,11 +188,11 @@ class Planner:
     ) -> Command[Literal["draft_plan", "ask_plan", "prepare_steps", "report"]]:
         """Whether the draft can be carried out: known tools, arguments and order. What cannot be undone is marked."""
         runbook, answer = self._runbooks[state["runbook"] or ""], state["draft"]
-        plan, problems = read_plan(answer, runbook.id, self._max_steps)
+        plan, problems = read_plan(answer, runbook.id, self._settings.max_steps)
         if plan is None:
             logger.warning("draft %d of a plan has %d problems", state["drafts"], len(problems))
             again = state["drafts"] < _DRAFTS
-            if not again and len(answer.get("steps") or ()) > self._max_steps:
+            if not again and len(answer.get("steps") or ()) > self._settings.max_steps:
                 raise LimitReached("max_steps", no_plan(runbook.title, problems))
             return Command(goto="draft_plan" if again else "report", update={"problems": problems})
         update = {"plan": plan.model_dump(), "problems": [], "log": _logged(PlanMade(plan.model_dump()))}
@@ -231,7 +221,7 @@ class Planner:
         edits = decision.get("arguments") or {}
         if not edits:
             return Command(goto="prepare_steps", update={"problems": []})
-        edited, problems = read_plan(plan | edits, plan["runbook"], self._max_steps)
+        edited, problems = read_plan(plan | edits, plan["runbook"], self._settings.max_steps)
         if edited is None:
             return Command(goto="ask_plan", update={"problems": problems})
         log = _logged(PlanMade(edited.model_dump()))
@@ -249,7 +239,7 @@ class Planner:
     async def prepare_steps(
         self, state: PlannerState
     ) -> Command[Literal["prepare_steps", "ask_information", "ask_approval", "run_step", "report"]]:
-        """Complete the next step's arguments, or skip it where that cannot be done or what it needs did not happen.
+        """Complete the next step's arguments, or skip it where that cannot be done or what it needs has failed.
         What can be undone and waits for nothing else runs beside it."""
         plan = Plan.model_validate(state["plan"])
         if state["position"] >= len(plan.steps):
@@ -286,7 +276,9 @@ class Planner:
         )
         return {"decisions": {asked["step_id"]: decision}}
 
-    async def decide(self, state: PlannerState) -> Command[Literal["run_step", "record_steps", "replan"]]:
+    async def decide(
+        self, state: PlannerState
+    ) -> Command[Literal["run_step", "record_steps", "prepare_steps", "replan"]]:
         """Run what was approved, with the arguments that were approved. What is refused has its record at once."""
         decided: dict[str, Any] = {"asking": [], "decisions": None}
         calls: list[Call] = []
@@ -294,7 +286,9 @@ class Planner:
         for asked in state["asking"]:
             decision = state["decisions"][asked["step_id"]]
             if added := decision.get("added"):
-                return self._added(state, added, goto="replan", more=decided)
+                # With no new plan left the old one goes on, and asks again with what is known now.
+                left = state.get("replans", 0) < self._settings.max_replans
+                return self._added(state, added, goto="replan" if left else "prepare_steps", more=decided)
             call = Call(thread_id=asked["thread_id"], step_id=asked["step_id"], tool=asked["tool"], arguments={})
             call["arguments"] = asked["arguments"] | (decision.get("arguments") or {})
             calls.append(call)
@@ -311,14 +305,17 @@ class Planner:
     async def run_step(self, call: Call) -> dict[str, Any]:
         """Call the tool once: its idempotency key is the thread and the step, also when this node runs again. Records
         that cannot be reached are tried again, each time after twice as long."""
-        key = f"{call['thread_id']}:{call['step_id']}"
         record: Record = {"step_id": call["step_id"], "tool": call["tool"]}
-        for attempt in range(self._max_tool_retries + 1):
+        for attempt in range(self._settings.max_tool_retries + 1):
             try:
-                result = await TOOLS_BY_NAME[call["tool"]].call(self._desk, call["arguments"], idempotency_key=key)
+                tool = TOOLS_BY_NAME[call["tool"]]
+                result = await tool.call(self._desk, call["arguments"], idempotency_key=_key(call))
             except ToolError as error:
                 record |= {"status": "failed", "output": error.as_output(), "reason": error.message}
-                if error.code != "desk_unavailable" or attempt == self._max_tool_retries:
+                if error.code != "desk_unavailable":
+                    break
+                if attempt == self._settings.max_tool_retries:
+                    record |= await self._unreachable(call)
                     break
                 await asyncio.sleep(_FIRST_RETRY_SECONDS * 2**attempt)
             else:
@@ -326,6 +323,22 @@ class Planner:
                 record.pop("reason", None)
                 break
         return {"results": {call["step_id"]: record}}
+
+    async def _unreachable(self, call: Call) -> Record:
+        """What became of a call whose records could not be reached to the end. Only what surely had no effect, and can
+        have none any more, has failed: it may be planned again. The effect of a call that had begun may be there
+        without its record, so nobody may do it again."""
+        if not TOOLS_BY_NAME[call["tool"]].side_effect:
+            return {}
+        try:
+            entry = await self._desk.ledger.fence(_key(call), call["tool"])
+        except StateStoreError:
+            return {"status": "unknown", "reason": _UNKNOWN}
+        if entry is None:
+            return {}
+        if entry.result is None:
+            return {"status": "unknown", "reason": _UNKNOWN}
+        return {"status": "done", "output": entry.result}
 
     async def record_steps(self, state: PlannerState) -> Command[Literal["prepare_steps", "replan"]]:
         """A record of each call that has run, in the plan's order, whichever ended first."""
@@ -337,7 +350,7 @@ class Planner:
                 log += _logged(StepEnded(_call_id(call), record["output"]))
             if record["status"] == "done":
                 facts = learn(facts, record["output"], call["arguments"].get("order_id"))
-            elif failed is None:
+            elif failed is None and record["status"] != "unknown":
                 failed = _not_as_planned(record["tool"], record["reason"])
         update: dict[str, Any] = {
             "records": [*state["records"], *records],
@@ -347,7 +360,7 @@ class Planner:
             "results": None,
             "log": log,
         }
-        if failed and update["position"] < len((state["plan"] or {})["steps"]) and self._max_replans > 0:
+        if failed and update["position"] < len((state["plan"] or {})["steps"]) and self._settings.max_replans > 0:
             return Command(goto="replan", update=update | {"cause": failed})
         return Command(goto="prepare_steps", update=update)
 
@@ -355,7 +368,7 @@ class Planner:
         """Plan the rest anew, for the cause that is given. Where no better plan comes of it, the old one goes on
         without what is lost."""
         replans = state.get("replans", 0)
-        if replans >= self._max_replans:
+        if replans >= self._settings.max_replans:
             text = f"The run has planned its rest anew {replans} times, which is as often as it may."
             raise LimitReached("max_replans", text)
         plan, position = Plan.model_validate(state["plan"]), state["position"]
@@ -373,8 +386,11 @@ class Planner:
             or "Nothing that can still be done.",
         )
         answer, spent = await self._fill(state, instructions, state["case"], "plan", plan_schema())
-        rest, _ = read_plan(answer, plan.runbook, self._max_steps)
-        new = continued(plan, position, lost, rest, most_steps=self._max_steps) if rest else None
+        rest, _ = read_plan(answer, plan.runbook, self._settings.max_steps)
+        unknown = {record["tool"] for record in state["records"] if record["status"] == "unknown"}
+        new = None
+        if rest is not None:
+            new = continued(plan, position, lost, rest, barred=unknown, most_steps=self._settings.max_steps)
         update: dict[str, Any] = {"replans": replans + 1} | spent
         if new is not None:
             update |= {"plan": new.model_dump(), "log": _logged(PlanMade(new.model_dump()))}
@@ -410,7 +426,7 @@ class Planner:
         if not TOOLS_BY_NAME[call["tool"]].side_effect:
             return "it changes nothing."
         try:
-            entry = await self._desk.ledger.fence(f"{call['thread_id']}:{call['step_id']}", call["tool"])
+            entry = await self._desk.ledger.fence(_key(call), call["tool"])
         except StateStoreError:
             return "it may or may not have taken effect: the records of the desk cannot be reached."
         if entry is None:
@@ -455,11 +471,11 @@ class Planner:
         Raises:
             LimitReached: the run has used up its model calls or tokens.
         """
-        if state.get("model_calls", 0) >= self._max_model_calls:
-            text = f"The run has made {self._max_model_calls} model calls, which is as many as it may."
+        if state.get("model_calls", 0) >= self._settings.max_model_calls:
+            text = f"The run has made {self._settings.max_model_calls} model calls, which is as many as it may."
             raise LimitReached("max_model_calls", text)
-        if state.get("tokens", 0) >= self._max_model_tokens:
-            text = f"The run has used {state['tokens']} tokens, and {self._max_model_tokens} are allowed."
+        if state.get("tokens", 0) >= self._settings.max_model_tokens:
+            text = f"The run has used {state['tokens']} tokens, and {self._settings.max_model_tokens} are allowed."
             raise LimitReached("max_model_tokens", text)
         filled = await self._model.fill(instructions, text, name, schema)
         return filled.document, {"model_calls": 1, "tokens": filled.tokens}
@@ -518,11 +534,12 @@ def _noted(arguments: dict[str, Any], step: Step) -> dict[str, Any]:
 
 
 def _failed(state: PlannerState) -> set[str]:
-    return {record["step_id"] for record in state["records"] if record["status"] == "failed"}
+    return {record["step_id"] for record in state["records"] if record["status"] in ("failed", "unknown")}
 
 
 def _lost(plan: Plan, state: PlannerState) -> set[str]:
-    """The steps that failed, and those that need one of them."""
+    """The steps that failed, or may have, and those that need one of them. A step that was refused, or that nobody said
+    the values of, stops none: runbooks name what comes after it too, and the report says what was left out."""
     lost = _failed(state)
     for step in plan.steps:
         if _broken(step, lost, plan):
@@ -554,6 +571,11 @@ def _outcome(record: Record) -> str:
 
 def _call(state: PlannerState, step: Step, arguments: dict[str, Any]) -> Call:
     return Call(thread_id=state["thread_id"], step_id=step.id, tool=step.tool, arguments=arguments)
+
+
+def _key(call: Call) -> str:
+    """The idempotency key of a step: the same whenever its call is made again."""
+    return f"{call['thread_id']}:{call['step_id']}"
 
 
 def _call_id(call: Call) -> str:

@@ -40,6 +40,11 @@ class OutputItems:
         self._response_id = str(stream.response["id"])
         self._number = len(stream.response["output"])
 
+    @property
+    def count(self) -> int:
+        """How many items the response has."""
+        return self._number
+
     def id_of_next(self, happened: Progress) -> str:
         """The id that the next item gets if it shows this."""
         return item_id(self._response_id, self._number, _PREFIXES[type(happened)])

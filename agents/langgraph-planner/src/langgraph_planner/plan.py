@@ -3,10 +3,15 @@
 Whether a step can be undone is the tool's to say and never the model's.
 """
 
+import re
+from collections.abc import Set
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from support_desk.desk_tools import TOOLS, TOOLS_BY_NAME
+
+_REVISED = re.compile(r"r\d+\.")
+"""How the ids of a new plan's steps begin: see `continued`."""
 
 
 class Step(BaseModel):
@@ -33,12 +38,14 @@ class Plan(BaseModel):
     steps: list[Step]
 
 
-def continued(plan: Plan, position: int, lost: set[str], rest: Plan, *, most_steps: int) -> Plan | None:
+def continued(
+    plan: Plan, position: int, lost: set[str], rest: Plan, *, barred: Set[str] = frozenset(), most_steps: int
+) -> Plan | None:
     """The plan with what comes after `position` replaced by `rest`, or None where that cannot be carried out.
 
     Steps in `lost` stay, before the new ones: they are to be reported. New ids carry the revision, because an id is
     part of a step's idempotency key and must never be used twice. What was done reversibly is not done again, unless
-    the old plan had that tool still to come.
+    the old plan had that tool still to come, and the tools in `barred` are not called again at all.
     """
     revision = plan.revision + 1
     behind, ahead = plan.steps[:position], plan.steps[position:]
@@ -51,7 +58,7 @@ def continued(plan: Plan, position: int, lost: set[str], rest: Plan, *, most_ste
             update={"id": ids[step.id], "depends_on": [ids[other] for other in step.depends_on if other in ids]}
         )
         for step in rest.steps
-        if step.tool not in repeated
+        if step.tool not in repeated | barred
     ]
     there = {step.id for step in fresh}
     for step in fresh:
@@ -117,7 +124,7 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
 def read_plan(document: dict[str, Any], runbook: str, most_steps: int) -> tuple[Plan | None, list[str]]:
     """The plan of a model's answer, or a sentence for each reason why it cannot be carried out."""
     try:
-        plan = Plan.model_validate(document | {"runbook": runbook})
+        plan = Plan.model_validate(document | {"runbook": runbook, "revision": 1})
     except ValidationError as error:
         return None, [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False)[:5]]
     problems: list[str] = []
@@ -132,6 +139,8 @@ def read_plan(document: dict[str, Any], runbook: str, most_steps: int) -> tuple[
             problems.append(f"Step {step.id} names the tool {step.tool}, which does not exist.")
             continue
         step.irreversible = tool.irreversible
+        if _REVISED.match(step.id):
+            problems.append(f"Step {step.id} has an id of the form that only new plans give: name it s1, s2, ….")
         if step.id in seen:
             problems.append(f"Two steps have the id {step.id}.")
         problems += [

@@ -3,7 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_MARKS = {"done": "Done", "failed": "Failed", "skipped": "Not done", "rejected": "Not approved"}
+_MARKS = {
+    "done": "Done",
+    "failed": "Failed",
+    "unknown": "Not known",
+    "skipped": "Not done",
+    "rejected": "Not approved",
+}
 
 
 def report(runbook: str, records: Sequence[Mapping[str, Any]], *, stopped_in: Sequence[tuple[str, str]] = ()) -> str:

@@ -30,7 +30,7 @@ from langgraph_planner.approvals import (
 from langgraph_planner.graph import Planner
 from langgraph_planner.limits import LimitReached
 from langgraph_planner.output_items import OutputItems
-from langgraph_planner.progress import ApprovalNeeded, InterruptRaised, Told, with_expiry
+from langgraph_planner.progress import ApprovalNeeded, InterruptRaised, Progress, Told, with_expiry
 from langgraph_planner.runs import Runs, Turn
 
 logger = logging.getLogger(__name__)
@@ -102,20 +102,25 @@ def register_planner(
                         yield event
                     yield stream.checkpoint()
         except Stopped:
+            if context.shutdown.is_set() and not context.client_cancelled:
+                if request.get("background"):
+                    await context.exit_for_recovery()  # The next process goes on; this raises.
+                message = (
+                    "The agent was stopped before the run had ended. What is shown was done. An approval that is"
+                    " answered again has the run go on; a request that is made again begins anew."
+                )
+                yield stream.emit_failed(code="server_shutdown", message=message)
+                return
             if cancellation_signal.is_set():
-                done = await _account(planner, runs, turn)
-                events = list(items.write(Told(f"The run was cancelled. {done}")))
+                if not request.get("background"):
+                    return  # A lost connection. Who answers the approval again has the run go on.
+                ending = await _closed(planner, runs, turn, "cancelled", "The run was cancelled.", after=items.count)
+                events = [event for entry in ending for event in items.write(entry)]
                 # Before the next event, after which the host reads no more; it ends the response itself.
                 await cancelled.keep(context.response_id, stream.response["output"])
                 await let_readers_finish(context.response_id)
                 for event in events:
                     yield event
-                return
-            if context.shutdown.is_set():
-                if request.get("background"):
-                    await context.exit_for_recovery()  # The next process goes on; this raises.
-                message = "The agent was stopped before the run had ended. Ask again; what was done is not done twice."
-                yield stream.emit_failed(code="server_shutdown", message=message)
                 return
             reason, text = "max_run_seconds", "The run has taken as long as it may."
         except LimitReached as limit:
@@ -149,22 +154,34 @@ def register_planner(
             return
         finally:
             timer.cancel()
-        if not reason:
-            yield stream.emit_completed()
+        if reason:
+            for entry in await _closed(planner, runs, turn, reason, text, after=items.count):
+                for event in items.write(entry):
+                    yield event
+            yield stream.emit_incomplete(reason=reason)
             return
-        for event in items.write(Told(f"{text} {await _account(planner, runs, turn)}")):
-            yield event
-        yield stream.emit_incomplete(reason=reason)
+        if turn is not None and (reason := await runs.reason(turn)):  # closed by the process before this one
+            yield stream.emit_incomplete(reason=reason)
+            return
+        yield stream.emit_completed()
 
 
-async def _account(planner: Planner, runs: Runs, turn: Turn | None) -> str:
+async def _closed(
+    planner: Planner, runs: Runs, turn: Turn | None, reason: str, text: str, *, after: int
+) -> list[Progress]:
+    """What is left to tell of a run that ends here, from entry number `after` on: its log and an account."""
     if turn is None:
-        return "Nothing was done."
+        return [Told(f"{text} Nothing was done.")]
     try:
-        return await planner.account(await runs.values(turn.thread_id))  # type: ignore[arg-type]
+        if await runs.is_driven_by_another(turn):
+            return [Told(f"{text} This answer did nothing; the run goes on with the one before it.")]
+        done = await planner.account(await runs.values(turn.thread_id))  # type: ignore[arg-type]
+        await runs.close(turn, reason, f"{text} {done}")
+        return [entry async for entry in runs.follow(turn, after=after)]
     except StateStoreError:
         logger.exception("no account of a run that was stopped")
-        return "What was done is in the desk's records; the planner's own cannot be reached right now."
+        unknown = "What was done is in the desk's records; the planner's own cannot be reached right now."
+        return [Told(f"{text} {unknown}")]
 
 
 def _open(request: Mapping[str, Any], context: ResponseContext) -> ResponseEventStream:
@@ -176,8 +193,11 @@ def _open(request: Mapping[str, Any], context: ResponseContext) -> ResponseEvent
 async def _turn(
     request: Mapping[str, Any], context: ResponseContext, runs: Runs, approvals: Approvals, user: str
 ) -> Turn:
+    if turn := await runs.kept(context.response_id):
+        return turn
     given = await context.get_input_items()
     if decisions := read_decisions(given):
+        # What came in time still counts when the process died over it.
         thread_id, answers = await approvals.resolve(decisions, user, in_time=context.is_recovery)
         return await runs.answer(context.response_id, thread_id, answers)
     text = read_case(given)
@@ -188,15 +208,16 @@ async def _turn(
             thread_id, answers = await approvals.resolve([answer], user, in_time=True)
         except UnknownApproval:
             thread_id, answers = "", {}  # It was another user's to answer.
-        # A response that is taken up again has answered it already.
-        if answers and (context.is_recovery or asked_id in await runs.waiting(thread_id)):
-            if kind != "question" and is_bare_decision(text):
-                return Turn(context.response_id, thread_id, says=_HOW_TO_DECIDE)
-            if kind != "question" and not context.is_recovery:
-                answers = dict.fromkeys(await runs.waiting(thread_id), answer.value)  # all of them are withdrawn
-            return await runs.answer(context.response_id, thread_id, answers)
+        waiting = await runs.waiting(thread_id) if answers else []
+        if asked_id in waiting:
+            if kind == "question":
+                return await runs.answer(context.response_id, thread_id, answers)
+            if is_bare_decision(text):
+                return await runs.keep(Turn(context.response_id, thread_id, says=_HOW_TO_DECIDE))
+            withdrawn = dict.fromkeys(waiting, answer.value)  # all of them
+            return await runs.answer(context.response_id, thread_id, withdrawn)
     # A new case is a new thread: its steps must not be taken for those of an earlier one.
-    return Turn(context.response_id, context.response_id, text, plan_only=_plan_only(request))
+    return await runs.keep(Turn(context.response_id, context.response_id, text, plan_only=_plan_only(request)))
 
 
 class InvalidMetadata(Exception):

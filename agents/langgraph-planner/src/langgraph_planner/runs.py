@@ -5,8 +5,9 @@ whoever has shown the first of them asks for the rest by their number.
 """
 
 import time
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from agent_runtime.state_store import JSON, StateStore, StoredItem
@@ -15,10 +16,14 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, StateSnapshot
 
+from langgraph_planner.leases import Leases
 from langgraph_planner.progress import ApprovalNeeded, InterruptRaised, Progress, Told, from_json
 
 _ANSWERED = "This approval was answered before. Nothing was done again."
 _WITHDRAWN = "This approval was withdrawn when something was added to the case. Nothing was done."
+_TAKEN = (
+    "Your answer is kept. The run goes on with the other answer that is being given to it, which tells how it ends."
+)
 _MOST_NODES = 200
 """Nodes that one turn may run; a plan of 50 steps needs about 150."""
 
@@ -55,48 +60,73 @@ class Runs:
     ) -> None:
         self._graph = graph
         self._store = store
+        self._leases = Leases(store)
         self._most_seconds = most_seconds
         self._pruned = pruned
+
+    async def kept(self, response_id: str) -> Turn | None:
+        """The turn of this response, if it has one. What a request means depends on what the run waits for then, so it
+        is decided once and kept: after a crash the same response gets the same turn."""
+        item = await self._store.get(f"turn/{response_id}")
+        return Turn(**item.value) if item else None
+
+    async def keep(self, turn: Turn) -> Turn:
+        _, item = await self._store.put_if_absent(f"turn/{turn.response_id}", asdict(turn))
+        return Turn(**item.value)
 
     async def answer(self, response_id: str, thread_id: str, answers: Mapping[str, dict[str, Any]]) -> Turn:
         """The turn in which the response `response_id` answers what a run waits for.
 
-        Of several answers to one interrupt, in any processes, the first acts. Its turn is kept, so that the same
-        response gets the same turn again after a crash.
+        Of several answers to one interrupt, in any processes, the first acts. One that comes again after its turn has
+        failed in the middle, for want of a model say, has the run go on.
         """
-        kept = await self._store.get(f"turn/{response_id}")
-        if kept is None:
-            state = await self._state(thread_id)
-            waiting = {asked.id for asked in state.interrupts}
-            fresh, late = {}, ""
-            for interrupt, answer in answers.items():
-                key = f"answer/{thread_id}/{interrupt}"
-                if interrupt in waiting and await self._claim(key, response_id, withdrawn="added" in answer):
-                    fresh[interrupt] = answer
-                else:
-                    present = await self._store.get(key)
-                    late = _WITHDRAWN if present and present.value["withdrawn"] else _ANSWERED
-            turn: JSON = {"answers": fresh, "late": late, "log_from": len(state.values.get("log", ()))}
-            _, kept = await self._store.put_if_absent(f"turn/{response_id}", turn)
-        return Turn(response_id, thread_id, **kept.value)
+        if turn := await self.kept(response_id):
+            return turn
+        state = await self._state(thread_id)
+        waiting = await self._waiting(state, thread_id)
+        fresh, late = {}, ""
+        for interrupt, answer in answers.items():
+            key = f"answer/{thread_id}/{interrupt}"
+            if interrupt in waiting and await self._claim(key, response_id, withdrawn="added" in answer):
+                fresh[interrupt] = answer
+            else:
+                present = await self._store.get(key)
+                late = _WITHDRAWN if present and present.value["withdrawn"] else _ANSWERED
+        if not fresh and late == _ANSWERED and await self._is_stranded(state, thread_id):
+            late = ""
+        log_from = len(state.values.get("log", ()))
+        return await self.keep(Turn(response_id, thread_id, answers=fresh, late=late, log_from=log_from))
 
     async def waiting(self, thread_id: str) -> list[str]:
         """The interrupts that the run waits for."""
-        return [asked.id for asked in (await self._state(thread_id)).interrupts]
+        return await self._waiting(await self._state(thread_id), thread_id)
 
     async def follow(self, turn: Turn, *, after: int = 0) -> AsyncIterator[Progress]:
         """What happens in a turn, from entry number `after` on, until the run has ended or waits for an approval."""
         number = 0
-        async for entry in self._entries(turn):
-            if number >= after:
-                yield entry
-            number += 1
+        async with aclosing(self._entries(turn)) as entries:
+            async for entry in entries:
+                if number >= after:
+                    yield entry
+                number += 1
 
     async def values(self, thread_id: str) -> dict[str, Any]:
         """The run's state as it is stored."""
         return dict((await self._state(thread_id)).values)
 
-    async def _entries(self, turn: Turn) -> AsyncIterator[Progress]:
+    async def close(self, turn: Turn, reason: str, text: str) -> None:
+        """End the run in this turn, for good: it reached a limit or was cancelled. `text` is the last that is told, in
+        whichever process; kept before it is told, so that a crash in between does not have the run go on."""
+        await self._store.put_if_absent(f"closed/{turn.thread_id}", {"reason": reason})
+        log_to = len((await self._state(turn.thread_id)).values.get("log", ()))
+        await self._keep_end(turn, log_to=log_to, asked=[], says=text, reason=reason)
+
+    async def reason(self, turn: Turn) -> str:
+        """Why the run was closed in this turn, or "" if it was not."""
+        ended = await self._ended(turn)
+        return str(ended.value["reason"]) if ended else ""
+
+    async def _entries(self, turn: Turn) -> AsyncGenerator[Progress, None]:
         if turn.says:
             yield Told(turn.says)
             return
@@ -104,43 +134,88 @@ class Runs:
             yield Told(turn.late)
             if not turn.answers:
                 return
-        state = await self._state(turn.thread_id)
-        ended = await self._store.get(f"turn_end/{turn.response_id}")
-        log_to = ended.value["log_to"] if ended else None
-        told = turn.log_from
-        for entry in state.values.get("log", ())[told:log_to]:
-            yield from_json(entry)
-            told += 1
-        if ended is None:
-            goes_on, given = _input(turn, state)
-            if goes_on:
-                # "sync" and "values": what is yielded is in the store, so nothing is told that a crash could take back.
-                config = _config(turn.thread_id) | {"recursion_limit": _MOST_NODES}
-                async for values in self._graph.astream(given, config, stream_mode="values", durability="sync"):
-                    for entry in values.get("log", ())[told:]:
-                        yield from_json(entry)
+        if ended := await self._ended(turn):
+            state = await self._state(turn.thread_id)
+            for entry in state.values.get("log", ())[turn.log_from : ended.value["log_to"]]:
+                yield from_json(entry)
+        else:
+            async with self._leases.hold(turn.thread_id, turn.response_id):
+                told = turn.log_from
+                async with aclosing(self._driven(turn)) as entries:
+                    async for entry in entries:
+                        yield entry
                         told += 1
-                if self._pruned is not None:
-                    await self._pruned.aprune([turn.thread_id])
-                state = await self._state(turn.thread_id)
-            ended = await self._end(turn, state, log_to=told)
-        for interrupt_id, value in ended.value["asked"] if ended else ():
+                ended = await self._end(turn, log_to=told)
+        if ended is None:
+            return
+        for interrupt_id, value in ended.value["asked"]:
             yield InterruptRaised(interrupt_id, value)
             if value["type"] != "question":
                 yield ApprovalNeeded(interrupt_id, value["tool"], value["arguments"])
             yield Told(value["message"])
+        if ended.value["says"]:
+            yield Told(ended.value["says"])
 
-    async def _end(self, turn: Turn, state: StateSnapshot, *, log_to: int) -> StoredItem | None:
+    async def _driven(self, turn: Turn) -> AsyncGenerator[Progress, None]:
+        """The entries of the run's log since the turn began, while the graph adds to it."""
+        state = await self._state(turn.thread_id)
+        told = turn.log_from
+        for entry in state.values.get("log", ())[told:]:
+            yield from_json(entry)
+            told += 1
+        goes_on, given = _input(turn, state)
+        if not goes_on or await self._is_closed(turn.thread_id):
+            return
+        # "sync" and "values": what is yielded is in the store, so nothing is told that a crash could take back.
+        config = _config(turn.thread_id) | {"recursion_limit": _MOST_NODES}
+        async for values in self._graph.astream(given, config, stream_mode="values", durability="sync"):
+            for entry in values.get("log", ())[told:]:
+                yield from_json(entry)
+                told += 1
+        if self._pruned is not None:
+            await self._pruned.aprune([turn.thread_id])
+
+    async def _end(self, turn: Turn, *, log_to: int) -> StoredItem | None:
         """Keep where a turn ends, if it ends with questions: before anybody can answer them, because the answer's turn
-        moves the run on, and this one may have to be told again after a crash."""
+        moves the run on, and this one may have to be told again after a crash. What another response answers already
+        is not asked again."""
+        state = await self._state(turn.thread_id)
         if not state.interrupts:
             return None
-        asked = [[one.id, one.value] for one in state.interrupts]
-        _, kept = await self._store.put_if_absent(f"turn_end/{turn.response_id}", {"log_to": log_to, "asked": asked})
-        return kept
+        asked = [
+            [one.id, one.value]
+            for one in state.interrupts
+            if not await self._is_taken(f"answer/{turn.thread_id}/{one.id}", turn.response_id)
+        ]
+        return await self._keep_end(turn, log_to=log_to, asked=asked, says="" if asked else _TAKEN)
+
+    async def _keep_end(self, turn: Turn, *, log_to: int, asked: list[Any], says: str, reason: str = "") -> StoredItem:
+        end: JSON = {"log_to": log_to, "asked": asked, "says": says, "reason": reason}
+        return (await self._store.put_if_absent(f"turn_end/{turn.response_id}", end))[1]
+
+    async def _ended(self, turn: Turn) -> StoredItem | None:
+        return await self._store.get(f"turn_end/{turn.response_id}")
 
     async def _state(self, thread_id: str) -> StateSnapshot:
         return await self._graph.aget_state(_config(thread_id))
+
+    async def _waiting(self, state: StateSnapshot, thread_id: str) -> list[str]:
+        if not state.interrupts or await self._is_closed(thread_id):
+            return []
+        return [asked.id for asked in state.interrupts]
+
+    async def _is_closed(self, thread_id: str) -> bool:
+        return await self._store.get(f"closed/{thread_id}") is not None
+
+    async def _is_stranded(self, state: StateSnapshot, thread_id: str) -> bool:
+        """Whether the run has something left to do, waits for nobody, and nobody drives it."""
+        if not state.tasks or state.interrupts or await self._is_closed(thread_id):
+            return False
+        return not await self._leases.is_held(thread_id)
+
+    async def is_driven_by_another(self, turn: Turn) -> bool:
+        """Whether another response drives this turn's run now."""
+        return await self._leases.is_held(turn.thread_id, but_by=turn.response_id)
 
     async def _claim(self, key: str, response_id: str, *, withdrawn: bool) -> bool:
         """Whether this response's answer is the one that acts."""
@@ -149,10 +224,18 @@ class Runs:
         if won or present.value["response_id"] == response_id:
             return True
         # The run still waits, although no turn lasts that long: the one that answered first has died.
-        if time.time() - present.value["at"] < self._most_seconds:
+        if self._is_recent(present):
             return False
         await self._store.delete(key, etag=present.etag)
         return (await self._store.put_if_absent(key, claim))[0]
+
+    async def _is_taken(self, key: str, response_id: str) -> bool:
+        """Whether another response answers this, and has not died over it."""
+        claim = await self._store.get(key)
+        return claim is not None and claim.value["response_id"] != response_id and self._is_recent(claim)
+
+    def _is_recent(self, claim: StoredItem) -> bool:
+        return time.time() - float(claim.value["at"]) < self._most_seconds
 
 
 def _input(turn: Turn, state: StateSnapshot) -> tuple[bool, Any]:

@@ -8,14 +8,17 @@ second `response.created` takes one and is not shown (azure-ai-agentserver-respo
 handler that writes the same items again with the same ids: `item_id`.
 """
 
+import asyncio
 import hashlib
 from collections import defaultdict, deque
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from azure.ai.agentserver.core.streaming import EventStreamNotFoundError, streams
 from azure.ai.agentserver.responses import ResponseContext, ResponseEventStream
 
+_NO_WAIT_SECONDS = 0.2
 _LIFECYCLE = frozenset({"response.created", "response.queued", "response.in_progress"})
 _ENDED = frozenset({"response.completed", "response.incomplete", "response.failed"})
 _ENDS = frozenset({"completed", "incomplete", "failed", "cancelled"})
@@ -63,14 +66,20 @@ async def resume_stream(response_id: str) -> None:
         return
     if last is None:
         return
-    stored = []
-    reading = stream.subscribe()
-    async for event in reading:
-        stored.append(event)
-        if event["sequence_number"] >= last:
-            break
-    del reading
-    stream.emit = _Continuation(stream.emit, stored, last)
+    stream.emit = _Continuation(stream.emit, await _stored_events(stream, last), last)
+
+
+async def _stored_events(stream: Any, last: int) -> list[Any]:
+    """The events that the stream still has, up to number `last`. The SDK drops those older than ten minutes, also of a
+    response that has not ended, and has a reader wait for the next one then: so this does not wait."""
+    stored: list[Any] = []
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_NO_WAIT_SECONDS):
+            async for event in stream.subscribe():
+                stored.append(event)
+                if event["sequence_number"] >= last:
+                    break
+    return stored
 
 
 class _Continuation:
@@ -80,10 +89,10 @@ class _Continuation:
         self._emit = emit
         self._last = last
         self._lifecycle = {event["type"] for event in stored}
-        self._of_item: defaultdict[int, deque[str]] = defaultdict(deque)
+        self._of_item: defaultdict[int, deque[tuple[str, str]]] = defaultdict(deque)
         for event in stored:
             if "output_index" in event:
-                self._of_item[event["output_index"]].append(event["type"])
+                self._of_item[event["output_index"]].append(_identity(event))
 
     async def __call__(self, payload: Any, *, close: bool = False) -> None:
         if self._was_sent(payload):
@@ -99,5 +108,10 @@ class _Continuation:
             return kind in self._lifecycle
         if kind in _ENDED:
             return bool(self._lifecycle & _ENDED)
-        sent = self._of_item[payload["output_index"]] if "output_index" in payload else deque[str]()
-        return bool(sent) and sent.popleft() == kind
+        sent = self._of_item[payload["output_index"]] if "output_index" in payload else deque[tuple[str, str]]()
+        return bool(sent) and sent.popleft() == _identity(payload)
+
+
+def _identity(event: Any) -> tuple[str, str]:
+    """What an event of an item is: its kind, and the item's id."""
+    return event["type"], event["item_id"] if "item_id" in event else event["item"]["id"]

@@ -16,7 +16,10 @@ from agent_runtime.hosting.responses.replay_guard import replayed_id
 
 EXPIRES_SECONDS = 600.0
 """How long the SDK replays an event (azure-ai-agentserver-responses 2.3, `_routing.py`)."""
+_ABANDONED_SECONDS = 86_400.0
 _SWEPT_EVERY_SECONDS = 60.0
+_END = b'{"__terminal__": true}'
+"""azure-ai-agentserver-core 2.2, `streaming/_concrete.py`, `_serialize_terminal`."""
 
 
 class StreamFiles:
@@ -37,16 +40,25 @@ class StreamFiles:
         await self.app(scope, receive, send)
 
     async def _sweep(self) -> None:
-        """Delete the streams whose last event has expired. At most once a minute."""
-        now = time.monotonic()
-        if self._swept and now - self._swept < _SWEPT_EVERY_SECONDS:
+        """Delete the streams that have ended and whose last event has expired. At most once a minute."""
+        started = time.monotonic()
+        if self._swept and started - self._swept < _SWEPT_EVERY_SECONDS:
             return
-        self._swept = now
-        oldest = time.time() - EXPIRES_SECONDS
+        self._swept = started
+        now = time.time()
         for path in self.folder.glob("*.jsonl"):
             try:
-                if path.stat().st_mtime < oldest:
+                silent = now - path.stat().st_mtime
+                # A run may be silent for longer than its events are kept. One that died and is never taken up is not.
+                if silent > _ABANDONED_SECONDS or (silent > EXPIRES_SECONDS and _has_ended(path)):
                     await streams.delete(path.stem)
                     path.unlink(missing_ok=True)
             except FileNotFoundError:  # another process of the same agent deletes too
                 continue
+
+
+def _has_ended(path: Path) -> bool:
+    """Whether the SDK has written its mark of the end: the last line."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - len(_END) - 2))
+        return _END in file.read()
