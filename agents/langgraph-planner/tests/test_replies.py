@@ -9,6 +9,7 @@ from agent_runtime.settings import load_settings
 from agent_runtime.testing.scripted_model import ScriptedModel
 from langgraph_planner.settings import PlannerSettings
 from support_desk.desk import open_desk
+from support_desk.desk_tools import TOOLS_BY_NAME
 
 LATE = "Order NP-10274 is late, the customer asks where it is."
 LOST = "The parcel of order NP-10304 is lost, its tracking has not moved for weeks."
@@ -57,6 +58,24 @@ async def test_a_reply_is_shown_in_full_and_not_sent_before_it_is_approved(serve
     assert shown["body"].removesuffix(".") in response.output_text
     assert await outbox() == []
     assert done(await ledger()) == []
+
+
+async def test_who_approves_a_draft_that_the_run_did_not_write_is_shown_whom_it_goes_to_and_what_it_says(
+    served, script, desk
+) -> None:
+    drafted: Any = await TOOLS_BY_NAME["draft_reply"].call(
+        desk, {"order_id": "NP-10042", "subject": "Older", "body": "Written by a colleague."}, idempotency_key="older"
+    )
+    sends = [
+        {"tool": "send_reply", "arguments": {"draft_id": given}, "depends_on": []}
+        for given in (drafted.draft.draft_id, "DR-0000000000")
+    ]
+    model = ScriptedModel()
+    model.enqueue(script.chosen("late-delivery"), script.planned(*sends))
+    async with served(model) as client:
+        response = await client.responses.create(model="any", input=LATE)
+    assert f"goes to {drafted.draft.to}, with the subject “Older”: Written by a colleague." in response.output_text
+    assert "as it is, it would fail. There is no draft DR-0000000000." in response.output_text
 
 
 async def test_an_approved_reply_is_sent_once_as_it_was_shown(served, ledger) -> None:

@@ -3,6 +3,7 @@
 A value that a tool returned is taken as it is; nothing is guessed. What does not follow is asked of the model.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 _OF_THE_RUN = ("orders", "last_case_id")
@@ -35,11 +36,12 @@ def about(facts: dict[str, Any], order_id: str | None) -> dict[str, Any]:
     return of_the_run | of_the_order
 
 
-def for_tool(tool: str, facts: dict[str, Any]) -> dict[str, Any]:
-    """The facts by the names of the tool's arguments. Whoever approves a reply is shown what it says."""
+def for_tool(tool: str, facts: dict[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts by the names of the tool's arguments, beside those that are given. Whoever approves the reply that was
+    drafted is shown what it says, to edit it; the text of one draft is never that of another."""
     if tool == "update_case":
         return {"case_id": facts.get("last_case_id")} | facts
-    if tool != "send_reply":
+    if tool != "send_reply" or arguments.get("draft_id") not in (None, facts.get("draft_id")):
         return facts
     return facts | {"subject": facts.get("draft_subject"), "body": facts.get("draft_body")}
 

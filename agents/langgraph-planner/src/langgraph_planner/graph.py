@@ -92,6 +92,8 @@ class Asked(Call):
     """A call that waits for its approval, as it is sent to `ask_approval`."""
 
     reason: str
+    foreseen: str
+    """What it would do that its arguments do not show."""
 
 
 class Cause(TypedDict):
@@ -257,7 +259,9 @@ class Planner:
         calls = [_call(state, step, arguments), *_beside(plan, state)]
         if step.irreversible:
             reasons = {one.id: one.reason for one in plan.steps}
-            asking = [Asked(**call, reason=reasons[call["step_id"]]) for call in calls]
+            asking = [
+                Asked(**call, reason=reasons[call["step_id"]], foreseen=await self._foreseen(call)) for call in calls
+            ]
             return Command(goto=[Send("ask_approval", one) for one in asking], update=spent | {"asking": asking})
         log = [entry for call in calls for entry in _started(call)]
         return Command(goto=[Send("run_step", call) for call in calls], update=spent | {"calls": calls, "log": log})
@@ -271,7 +275,7 @@ class Planner:
                 "tool": asked["tool"],
                 "arguments": asked["arguments"],
                 "reason": asked["reason"],
-                "message": ask_for_approval(asked["tool"], asked["arguments"]),
+                "message": ask_for_approval(asked["tool"], asked["arguments"], asked["foreseen"]),
             }
         )
         return {"decisions": {asked["step_id"]: decision}}
@@ -435,6 +439,12 @@ class Planner:
             return "it had begun, and may or may not have taken effect."
         return f"it did take effect: {entry.result.get('summary') or 'see the records of the desk.'}"
 
+    async def _foreseen(self, call: Call) -> str:
+        try:
+            return await TOOLS_BY_NAME[call["tool"]].foresee(self._desk, call["arguments"])
+        except ToolError as error:
+            return f"as it is, it would fail. {error.message}"
+
     async def _arguments(self, state: PlannerState, step: Step) -> tuple[dict[str, Any], dict[str, int]]:
         """The step's arguments, from the plan, from what the tools returned, and what then lacks from the model."""
         tool = TOOLS_BY_NAME[step.tool]
@@ -523,7 +533,7 @@ def _beside(plan: Plan, state: PlannerState) -> list[Call]:
 
 def _known(state: PlannerState, step: Step) -> dict[str, Any]:
     facts = about(state["facts"], step.arguments.get("order_id"))
-    return complete(step.arguments, TOOLS_BY_NAME[step.tool].parameters(), for_tool(step.tool, facts))
+    return complete(step.arguments, TOOLS_BY_NAME[step.tool].parameters(), for_tool(step.tool, facts, step.arguments))
 
 
 def _noted(arguments: dict[str, Any], step: Step) -> dict[str, Any]:

@@ -25,9 +25,11 @@ def report(runbook: str, records: Sequence[Mapping[str, Any]], *, stopped_in: Se
     return "\n".join(lines)
 
 
-def ask_for_approval(tool: str, arguments: Mapping[str, Any]) -> str:
+def ask_for_approval(tool: str, arguments: Mapping[str, Any], foreseen: str = "") -> str:
+    """`foreseen` says what the call would do better than its arguments can."""
     named = ", ".join(f"{name} {value}" for name, value in arguments.items() if value is not None)
-    return f"{tool} cannot be undone and needs your approval: {named.removesuffix('.')}."
+    what = foreseen or f"{named.removesuffix('.')}."
+    return f"{tool} cannot be undone and needs your approval: {what}"
 
 
 def ask_for_information(tool: str, names: Sequence[str], reason: str) -> str:

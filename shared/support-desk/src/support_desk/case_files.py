@@ -105,6 +105,14 @@ async def draft_once(store: StateStore, draft: ReplyDraft) -> ReplyDraft:
     return ReplyDraft.model_validate(item.value)
 
 
+async def read_draft(store: StateStore, draft_id: str) -> ReplyDraft:
+    """Raises ToolError `draft_not_found`."""
+    item = await store.get(f"draft/{draft_id}")
+    if item is None:
+        raise ToolError("draft_not_found", f"There is no draft {draft_id}. draft_reply writes one.")
+    return ReplyDraft.model_validate(item.value)
+
+
 async def send_once(
     store: StateStore,
     draft_id: str,
@@ -120,12 +128,7 @@ async def send_once(
     Raises:
         ToolError: `draft_not_found`, `already_sent`.
     """
-    item = await store.get(f"draft/{draft_id}")
-    if item is None:
-        raise ToolError(
-            "draft_not_found", f"There is no draft {draft_id}. Write one with draft_reply, or check the id."
-        )
-    draft = ReplyDraft.model_validate(item.value)
+    draft = await read_draft(store, draft_id)
     reply = SentReply(
         reply_id=derived_id("RP", idempotency_key),
         draft_id=draft_id,

@@ -19,6 +19,7 @@ from support_desk.case_files import (
     draft_once,
     open_once,
     read_case,
+    read_draft,
     send_once,
     update_once,
 )
@@ -78,10 +79,33 @@ class DeskTool:
     """Whether the call changes anything; such calls are in the ledger."""
     run: Callable[[Desk, Any, str], Awaitable[BaseModel]]
     """The work itself, given the desk, the validated input and the idempotency key."""
+    preview: Callable[[Desk, Any], Awaitable[str]] | None = None
+    """What a call would do that its arguments do not show, in a sentence, given the desk and the validated input."""
 
     def parameters(self) -> dict[str, Any]:
         """The JSON schema of the arguments, fit for strict function calling."""
         return strict_schema(self.input_model)
+
+    async def foresee(self, desk: Desk, arguments: dict[str, Any]) -> str:
+        """What a person who approves this call should know beyond its arguments; "" for nothing.
+
+        Raises:
+            ToolError: as `call`, for what is wrong already.
+        """
+        if self.preview is None:
+            return ""
+        checked = self._checked(arguments)
+        try:
+            return await self.preview(desk, checked)
+        except StateStoreError as error:
+            raise _unavailable() from error
+
+    def _checked(self, arguments: dict[str, Any]) -> BaseModel:
+        given = dict.fromkeys(self.input_model.model_fields) | arguments
+        try:
+            return self.input_model.model_validate(given)
+        except ValidationError as error:
+            raise ToolError("invalid_arguments", _complaint(self.name, error)) from None
 
     async def call(self, desk: Desk, arguments: dict[str, Any], *, idempotency_key: str) -> BaseModel:
         """Validate the arguments, do the work once for this key, and return an `output_model`.
@@ -91,11 +115,7 @@ class DeskTool:
         Raises:
             ToolError: `invalid_arguments`, `idempotency_conflict`, `desk_unavailable`, or a business rule's code.
         """
-        given = dict.fromkeys(self.input_model.model_fields) | arguments
-        try:
-            checked = self.input_model.model_validate(given)
-        except ValidationError as error:
-            raise ToolError("invalid_arguments", _complaint(self.name, error)) from None
+        checked = self._checked(arguments)
         try:
             if not self.side_effect:
                 return await self.run(desk, checked, idempotency_key)
@@ -105,11 +125,15 @@ class DeskTool:
 
             result = await desk.ledger.once(idempotency_key, self.name, as_json(checked), effect)
         except StateStoreError as error:
-            raise ToolError(
-                "desk_unavailable",
-                "The desk's records cannot be reached at this moment. Repeat this call later; it will not act twice.",
-            ) from error
+            raise _unavailable() from error
         return self.output_model.model_validate(result)
+
+
+def _unavailable() -> ToolError:
+    return ToolError(
+        "desk_unavailable",
+        "The desk's records cannot be reached at this moment. Repeat this call later; it will not act twice.",
+    )
 
 
 def _complaint(tool: str, error: ValidationError) -> str:
@@ -417,6 +441,12 @@ async def _send_reply(desk: Desk, given: SendReplyInput, key: str) -> SendReplyO
     )
 
 
+async def _foresee_reply(desk: Desk, given: SendReplyInput) -> str:
+    draft = await read_draft(desk.store, given.draft_id)
+    subject, body = given.subject or draft.subject, given.body or draft.body
+    return f"the draft {given.draft_id} goes to {draft.to}, with the subject “{subject}”: {body}"
+
+
 # --- issue_refund
 
 
@@ -578,6 +608,7 @@ TOOLS: tuple[DeskTool, ...] = (
         irreversible=True,
         side_effect=True,
         run=_send_reply,
+        preview=_foresee_reply,
     ),
     DeskTool(
         name="issue_refund",
