@@ -25,8 +25,8 @@ def test_the_facts_of_each_order_are_kept_apart() -> None:
 
 def test_a_case_is_noted_in_also_after_another_order_was_looked_up() -> None:
     facts = learn(learn({}, {"case": {"case_id": "CASE-1"}}, ONE), looked_up(OTHER, "2.00"))
-    assert for_tool("update_case", facts)["case_id"] == "CASE-1"
-    assert "case_id" not in for_tool("draft_reply", facts)
+    assert for_tool("update_case", facts, {})["case_id"] == "CASE-1"
+    assert "case_id" not in for_tool("draft_reply", facts, {})
 
 
 async def test_a_refund_is_not_filled_with_the_amount_of_the_order_looked_up_last(served, script) -> None:

@@ -1,4 +1,8 @@
-"""What happens while the assistant works, in terms of neither protocol. AG-UI and Responses each write it their way."""
+"""What happens while the assistant works, in terms of neither protocol. AG-UI and Responses each write it their way.
+
+This agent's assistant tells text, reasoning, tools and state. The emitter also writes steps, activity, cards and
+questions, which no part of the assistant tells yet.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
