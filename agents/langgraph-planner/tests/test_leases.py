@@ -61,3 +61,15 @@ async def test_a_holder_that_lives_keeps_it(store: SqliteItems, monkeypatch: pyt
                 etags.add(item.etag)
                 await asyncio.sleep(0.01)
     assert await store.get("lease/thread") is None
+
+
+async def test_a_holder_that_slept_too_long_sees_that_another_has_it(
+    store: SqliteItems, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "_RENEWED_EVERY", 0.02)
+    async with Leases(store).hold("thread", "first") as lease:
+        await store.compare_and_set("lease/thread", leases._lease("second"), etag=lease.item.etag)
+        async with asyncio.timeout(10):
+            while not lease.is_lost:
+                await store.get("lease/thread")
+    assert await Leases(store).is_held("thread", but_by="first"), "the lease of the other is left alone"

@@ -1,16 +1,20 @@
 """A turn tells the same whenever it is told again, also when the run has gone on, and moves nothing that is not its own."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from agent_runtime.settings import SettingsError, load_settings
-from agent_runtime.state_store import StateStore, StateStoreUnavailable
+from agent_runtime.state_store import StateConflict, StateStore, StateStoreUnavailable
 from agent_runtime.state_store.sqlite import SqliteItems
 from agent_runtime.testing.scripted_model import ScriptedModel
 from langgraph.checkpoint.base import empty_checkpoint
+from langgraph_planner import leases
 from langgraph_planner.checkpointer import StateStoreSaver
+from langgraph_planner.leases import Leases
 from langgraph_planner.progress import ApprovalNeeded, InterruptRaised, Told
 from langgraph_planner.runs import Runs, Turn
 from langgraph_planner.settings import PlannerSettings
@@ -63,6 +67,39 @@ async def test_a_turn_that_asked_is_told_the_same_after_its_answer_moved_the_run
     assert await told(runs, first) == asked
     assert (await told(runs, answer))[1:] == rest
     assert [entry.tool for entry in await ledger()] == ["issue_refund"]
+
+
+async def test_a_runner_that_slept_lets_the_next_one_run_and_then_tells_the_rest(
+    runs: Runs, state_store: StateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "_RENEWED_EVERY", 0.01)
+    turn = Turn("response-1", "thread", CASE)
+    entries = runs.follow(turn)
+    shown = [await anext(entries)]
+    async with asyncio.timeout(10):
+        while not await _taken_over(state_store, "response-2"):
+            pass
+    async with asyncio.timeout(10), Leases(state_store).hold("thread", "response-2"):
+        rest = asyncio.create_task(_all(entries))
+        await asyncio.wait([rest], timeout=0.5)
+        assert not rest.done(), "two drive one run"
+    shown += await asyncio.wait_for(rest, 30)
+    assert isinstance(shown[-2], ApprovalNeeded)
+    assert await told(runs, turn) == shown
+
+
+async def _taken_over(store: StateStore, holder: str) -> bool:
+    """Whether the lease is the holder's now. The one that has it may renew it in between."""
+    held = await store.get("lease/thread")
+    assert held is not None
+    with suppress(StateConflict):
+        await store.compare_and_set(held.key, leases._lease(holder), etag=held.etag)
+        return True
+    return False
+
+
+async def _all(entries: AsyncIterator[Any]) -> list[Any]:
+    return [entry async for entry in entries]
 
 
 async def test_of_a_turn_that_has_ended_only_the_newest_checkpoint_is_kept(runs: Runs) -> None:

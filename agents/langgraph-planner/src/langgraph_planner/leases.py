@@ -5,6 +5,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 
 from agent_runtime.state_store import JSON, StateConflict, StateStore, StateStoreError, StoredItem
 
@@ -15,27 +16,34 @@ _FIRST_WAIT = 0.02
 _LONGEST_WAIT = 0.5
 
 
+@dataclass(slots=True)
+class Lease:
+    item: StoredItem
+    is_lost: bool = False
+    """Whether somebody else holds the thread now, because this process slept for longer than the lease lasts."""
+
+
 class Leases:
     def __init__(self, store: StateStore) -> None:
         self._store = store
 
     @asynccontextmanager
-    async def hold(self, thread_id: str, holder: str) -> AsyncIterator[None]:
+    async def hold(self, thread_id: str, holder: str) -> AsyncIterator[Lease]:
         """Wait until nobody else holds the thread, and hold it. The same holder, in a next process, takes it over."""
         key = f"lease/{thread_id}"
         wait = _FIRST_WAIT
         while (item := await self._take(key, holder)) is None:
             await asyncio.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT)
-        kept = [item]
-        renewing = asyncio.create_task(self._renew(kept, holder))
+        lease = Lease(item)
+        renewing = asyncio.create_task(self._renew(lease, holder))
         try:
-            yield
+            yield lease
         finally:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
             with suppress(StateStoreError):  # then it runs out
-                await self._store.delete(key, etag=kept[0].etag)
+                await self._store.delete(key, etag=lease.item.etag)
 
     async def is_held(self, thread_id: str, *, but_by: str = "") -> bool:
         """Whether somebody holds the thread, other than `but_by`."""
@@ -54,11 +62,15 @@ class Leases:
         except StateConflict:
             return None
 
-    async def _renew(self, kept: list[StoredItem], holder: str) -> None:
-        while True:
+    async def _renew(self, lease: Lease, holder: str) -> None:
+        while not lease.is_lost:
             await asyncio.sleep(_RENEWED_EVERY)
-            with suppress(StateStoreError):
-                kept[0] = await self._store.compare_and_set(kept[0].key, _lease(holder), etag=kept[0].etag)
+            try:
+                lease.item = await self._store.compare_and_set(lease.item.key, _lease(holder), etag=lease.item.etag)
+            except StateConflict:
+                lease.is_lost = True
+            except StateStoreError:
+                continue
 
 
 def _lease(holder: str) -> JSON:

@@ -16,7 +16,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, StateSnapshot
 
-from langgraph_planner.leases import Leases
+from langgraph_planner.leases import Lease, Leases
 from langgraph_planner.progress import ApprovalNeeded, InterruptRaised, Progress, Told, from_json
 
 _ANSWERED = "This approval was answered before. Nothing was done again."
@@ -139,13 +139,16 @@ class Runs:
             for entry in state.values.get("log", ())[turn.log_from : ended.value["log_to"]]:
                 yield from_json(entry)
         else:
-            async with self._leases.hold(turn.thread_id, turn.response_id):
-                told = turn.log_from
-                async with aclosing(self._driven(turn)) as entries:
-                    async for entry in entries:
-                        yield entry
-                        told += 1
-                ended = await self._end(turn, log_to=told)
+            told, has_lost, ended = turn.log_from, True, None
+            while has_lost:
+                async with self._leases.hold(turn.thread_id, turn.response_id) as lease:
+                    async with aclosing(self._driven(turn, lease, told)) as entries:
+                        async for entry in entries:
+                            yield entry
+                            told += 1
+                    has_lost = lease.is_lost
+                    if not has_lost:
+                        ended = await self._end(turn, log_to=told)
         if ended is None:
             return
         for interrupt_id, value in ended.value["asked"]:
@@ -156,10 +159,9 @@ class Runs:
         if ended.value["says"]:
             yield Told(ended.value["says"])
 
-    async def _driven(self, turn: Turn) -> AsyncGenerator[Progress, None]:
-        """The entries of the run's log since the turn began, while the graph adds to it."""
+    async def _driven(self, turn: Turn, lease: Lease, told: int) -> AsyncGenerator[Progress, None]:
+        """The entries of the run's log from number `told` on, while the graph adds to it and the lease is held."""
         state = await self._state(turn.thread_id)
-        told = turn.log_from
         for entry in state.values.get("log", ())[told:]:
             yield from_json(entry)
             told += 1
@@ -168,10 +170,14 @@ class Runs:
             return
         # "sync" and "values": what is yielded is in the store, so nothing is told that a crash could take back.
         config = _config(turn.thread_id) | {"recursion_limit": _MOST_NODES}
-        async for values in self._graph.astream(given, config, stream_mode="values", durability="sync"):
-            for entry in values.get("log", ())[told:]:
-                yield from_json(entry)
-                told += 1
+        running: Any = self._graph.astream(given, config, stream_mode="values", durability="sync")
+        async with aclosing(running):
+            async for values in running:
+                for entry in values.get("log", ())[told:]:
+                    yield from_json(entry)
+                    told += 1
+                if lease.is_lost:  # Its next holder has gone on from what is stored; so does this turn, after it.
+                    return
         if self._pruned is not None:
             await self._pruned.aprune([turn.thread_id])
 
