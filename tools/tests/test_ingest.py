@@ -302,8 +302,12 @@ def test_an_interrupted_run_leaves_whole_documents_and_the_next_one_does_the_res
 ) -> None:
     slow = folder / "z.txt"
     slow.write_text("Please hang.")
+    # A background job's children ignore SIGINT, and this test may run in one.
+    heeding = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); " + (
+        "runpy.run_module('repo_tools', run_name='__main__', alter_sys=True)"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-m", "repo_tools", "ingest", str(folder), "--max-seconds", "30"],
+        [sys.executable, "-c", heeding, "ingest", str(folder), "--max-seconds", "30"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
