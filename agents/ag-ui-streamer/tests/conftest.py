@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
+from uuid import uuid4
 
 import httpx2
 import jsonpatch
@@ -38,7 +39,7 @@ def run_input(*texts: str, **fields: Any) -> dict[str, Any]:
     """A RunAgentInput whose messages alternate between user and assistant, ending with the user's."""
     roles = ["user", "assistant"]
     messages = [{"id": f"m{number}", "role": roles[number % 2], "content": text} for number, text in enumerate(texts)]
-    return {"threadId": "t1", "runId": "r1", "messages": messages, "tools": [], "context": []} | fields
+    return {"threadId": "t1", "runId": uuid4().hex, "messages": messages, "tools": [], "context": []} | fields
 
 
 @pytest.fixture
@@ -50,9 +51,22 @@ async def read_events(url: str, body: dict[str, Any], **headers: str) -> list[di
     async with httpx2.AsyncClient(trust_env=False, timeout=20) as client:
         answer = await client.post(f"{url}/invocations", json=body, headers=headers)
     assert answer.status_code == 200, answer.text
-    frames = [frame for frame in answer.text.split("\n\n") if frame and not frame.startswith(":")]
-    assert all(frame.startswith("data: ") and "\n" not in frame and "\r" not in frame for frame in frames)
-    return [json.loads(frame.removeprefix("data: ")) for frame in frames]
+    return parse(answer.text)
+
+
+def parse(text: str, *, after: int = 0) -> list[dict[str, Any]]:
+    """The events of a stream that begins after number `after`; checks its framing and that no number is missing."""
+    assert "\r" not in text
+    frames = [frame for frame in text.split("\n\n") if frame and not frame.startswith(":")]
+    lines = [frame.split("\n") for frame in frames]
+    assert [identity for identity, _ in lines] == [f"id: {number}" for number in range(after + 1, after + 1 + len(frames))]
+    assert all(data.startswith("data: ") for _, data in lines)
+    return [json.loads(data.removeprefix("data: ")) for _, data in lines]
+
+
+@pytest.fixture
+def parsed() -> Any:
+    return parse
 
 
 @pytest.fixture

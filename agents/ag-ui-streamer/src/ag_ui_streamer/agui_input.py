@@ -1,6 +1,7 @@
 """Reads an AG-UI `RunAgentInput` into what the assistant understands, and refuses the rest before a run starts."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -11,6 +12,7 @@ from agent_runtime.hosting.json_body import parse_json_object
 from pydantic import ValidationError
 
 from ag_ui_streamer.agent import Item
+from ag_ui_streamer.approvals import Answer
 
 MOST_ID_CHARACTERS = 256
 
@@ -19,8 +21,24 @@ MOST_ID_CHARACTERS = 256
 class RunRequest:
     thread_id: str
     run_id: str
-    conversation: tuple[Item, ...]
-    page_tools: tuple[dict[str, Any], ...]
+    messages: tuple[dict[str, Any], ...]
+    """AG-UI messages, as JSON."""
+    page_tools: tuple[dict[str, Any], ...] = ()
+    context: tuple[str, ...] = ()
+    """What the page says about itself."""
+    answers: tuple[Answer, ...] = ()
+    is_text: bool = False
+    """Whether the message goes on with the thread as the server knows it, for a client that sends no history."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A call that waited for a person, with its output."""
+
+    call_id: str
+    name: str
+    arguments: Mapping[str, Any]
+    output: str
 
 
 def read_run_request(raw: bytes, content_type: str, session_id: str) -> RunRequest:
@@ -38,7 +56,8 @@ def read_run_request(raw: bytes, content_type: str, session_id: str) -> RunReque
             raise BadRequest("invalid_utf8", "The text is not valid UTF-8.") from None
         if not text.strip():
             raise BadRequest("empty_body", "The message is empty.")
-        return RunRequest(session_id, str(uuid4()), (_said("user", text),), ())
+        said = {"id": str(uuid4()), "role": "user", "content": text}
+        return RunRequest(session_id, str(uuid4()), (said,), is_text=True)
     document = parse_json_object(raw)
     try:
         given = RunAgentInput.model_validate(document)
@@ -50,16 +69,7 @@ def read_run_request(raw: bytes, content_type: str, session_id: str) -> RunReque
         if not identity or len(identity) > MOST_ID_CHARACTERS:
             message = f"{name} must have 1 to {MOST_ID_CHARACTERS} characters."
             raise BadRequest("invalid_run_input", message, param=name)
-    if given.resume:
-        raise BadRequest("unknown_interrupt", "This thread has no interrupt to resume.", param="resume")
     dumped = given.model_dump(mode="json", by_alias=True, exclude_none=True)
-    conversation = _conversation(dumped["messages"])
-    if not conversation or not _is_to_be_answered(conversation[-1]):
-        message = "The last message must be the user's or the result of a tool."
-        raise BadRequest("nothing_to_answer", message, param="messages")
-    context = [f"{entry['description']}: {entry['value']}" for entry in dumped.get("context", [])]
-    if context:
-        conversation.insert(0, _said("user", "What the page says about itself:\n" + "\n".join(context)))
     tools = [
         {
             "name": tool["name"],
@@ -68,10 +78,45 @@ def read_run_request(raw: bytes, content_type: str, session_id: str) -> RunReque
         }
         for tool in dumped.get("tools", [])
     ]
-    return RunRequest(given.thread_id, given.run_id, tuple(conversation), tuple(tools))
+    answers = [Answer(one["interruptId"], one["status"], one.get("payload")) for one in dumped.get("resume", [])]
+    return RunRequest(
+        given.thread_id,
+        given.run_id,
+        tuple(dumped["messages"]),
+        page_tools=tuple(tools),
+        context=tuple(f"{entry['description']}: {entry['value']}" for entry in dumped.get("context", [])),
+        answers=tuple(answers),
+    )
 
 
-def _conversation(messages: list[dict[str, Any]]) -> list[Item]:
+def conversation_of(
+    messages: Sequence[dict[str, Any]], context: Sequence[str] = (), decided: Sequence[Decided] = ()
+) -> list[Item]:
+    """The input of a model. `decided` are the calls that waited for a person: their outputs take the place of whatever
+    the messages say of them.
+
+    Raises:
+        BadRequest: `nothing_to_answer`, `unknown_tool_call` or `unsupported_content`.
+    """
+    conversation = _conversation(messages)
+    for call in decided:
+        said = [item for item in conversation if item.get("call_id") == call.call_id]
+        if not said:
+            arguments = json.dumps(call.arguments)
+            item = {"type": "function_call", "call_id": call.call_id, "name": call.name, "arguments": arguments}
+            conversation += [item, _output(call.call_id, call.output)]
+        for item in said:
+            if item["type"] == "function_call_output":
+                item["output"] = call.output
+    if not conversation or not _is_to_be_answered(conversation[-1]):
+        message = "The last message must be the user's or the result of a tool."
+        raise BadRequest("nothing_to_answer", message, param="messages")
+    if context:
+        conversation.insert(0, _said("user", "What the page says about itself:\n" + "\n".join(context)))
+    return conversation
+
+
+def _conversation(messages: Sequence[dict[str, Any]]) -> list[Item]:
     items: list[Item] = []
     open_calls: dict[str, None] = {}
     for index, message in enumerate(messages):

@@ -49,6 +49,7 @@ from ag_ui_streamer.progress import (
     Finished,
     Interrupted,
     Progress,
+    Question,
     ReasoningDelta,
     StateChanged,
     StepEnded,
@@ -137,17 +138,7 @@ class RunEmitter:
         waits for, which 1.0 does not allow: that ends as an error."""
         if not asked.questions:
             return self.fail("internal_error", "The run ended without a result.")
-        interrupts = [
-            Interrupt(
-                id=question.interrupt_id,
-                reason=question.reason,
-                message=question.message,
-                tool_call_id=question.call_id,
-                response_schema=question.response_schema,
-                expires_at=question.expires_at,
-            )
-            for question in asked.questions
-        ]
+        interrupts = [as_interrupt(question) for question in asked.questions]
         outcome = RunFinishedInterruptOutcome(type="interrupt", interrupts=interrupts)
         return self._end(self._finished(outcome=outcome, usage=_usage(asked)))
 
@@ -260,6 +251,17 @@ class RunEmitter:
             ended.append(StepFinishedEvent(step_name=inner))
             if inner == name:
                 return ended
+
+
+def as_interrupt(question: Question) -> Interrupt:
+    return Interrupt(
+        id=question.interrupt_id,
+        reason=question.reason,
+        message=question.message,
+        tool_call_id=question.call_id,
+        response_schema=question.response_schema,
+        expires_at=question.expires_at,
+    )
 
 
 def _usage(ended: Finished | Interrupted) -> list[TokenUsage]:

@@ -1,24 +1,27 @@
-"""AG-UI over the Invocations protocol: `POST /invocations` starts a run and streams its events, cancel stops it."""
+"""AG-UI over the Invocations protocol: `POST /invocations` starts a run and streams its events, `GET` replays them and
+goes on live, cancel stops the run. `GET /invocations/threads` lists the caller's threads."""
 
 import logging
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, aclosing
 from typing import Any
 
 from agent_runtime.hosting.errors import BadRequest, error_response
-from agent_runtime.interruptible import Stopped, until
-from agent_runtime.model_errors import ModelError
+from agent_runtime.state_store import StateStoreError
 from azure.ai.agentserver.invocations import InvocationAgentServerHost
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from ag_ui_streamer.active_runs import ActiveRuns, ThreadBusy
-from ag_ui_streamer.agent import Assistant, AssistantError
-from ag_ui_streamer.agui_input import RunRequest, read_run_request
-from ag_ui_streamer.emitter import RunEmitter
+from ag_ui_streamer.agui_input import read_run_request
+from ag_ui_streamer.desk_runs import DeskRuns
+from ag_ui_streamer.emitter import as_interrupt
+from ag_ui_streamer.live_runs import ThreadBusy
+from ag_ui_streamer.progress import Question
 
 logger = logging.getLogger(__name__)
 
+THREADS = "threads"
+"""In the place of an invocation id: the protocol has no other path for what is read."""
 _STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 EXAMPLE: dict[str, Any] = {
@@ -32,56 +35,95 @@ EXAMPLE: dict[str, Any] = {
 }
 
 
-def register_invocations(host: InvocationAgentServerHost, assistant: Assistant) -> None:
+def register_invocations(host: InvocationAgentServerHost, runs: DeskRuns) -> None:
     """Register AG-UI on `host`, which may speak other protocols too."""
-    runs = ActiveRuns()
 
     @host.invoke_handler
     async def invoke(request: Request) -> Response:
         raw = await request.body()
         try:
             wanted = read_run_request(raw, request.headers.get("content-type", ""), request.state.session_id)
+            events = await runs.begin(_user(request), wanted, request.state.invocation_id)
         except BadRequest as error:
-            return error_response(error.code, error.message, error.status, param=error.param)
-        held = ExitStack()
-        try:
-            stop = held.enter_context(runs.run(request.state.user_id, wanted.thread_id, request.state.invocation_id))
+            return error.response()
         except ThreadBusy:
             message = "A run of this thread is in progress. Wait for its end, or cancel it."
             return error_response("thread_busy", message, 409)
-        events = _events(assistant, wanted, stop, held)
-        return StreamingResponse(events, media_type="text/event-stream", headers=_STREAM_HEADERS)
+        except (StateStoreError, sqlite3.Error):
+            return _unavailable()
+        return _stream(events)
+
+    @host.get_invocation_handler
+    async def get(request: Request) -> Response:
+        user, wanted = _user(request), request.state.invocation_id
+        try:
+            if wanted == THREADS:
+                return JSONResponse(await _threads(runs, user, request.query_params.get("id")))
+            after = _cursor(request.query_params.get("after", "0"))
+            events = await runs.read(user, wanted, after)
+        except BadRequest as error:
+            return error.response()
+        except (StateStoreError, sqlite3.Error):
+            return _unavailable()
+        if events is None:
+            return error_response("not_found", "No run of yours has this id.", 404)
+        return _stream(events)
 
     @host.cancel_invocation_handler
     async def cancel(request: Request) -> Response:
-        invocation_id = request.state.invocation_id
-        if not runs.stop(request.state.user_id, invocation_id):
-            return error_response("not_found", "No run in progress has this invocation id.", 404)
-        return JSONResponse({"invocation_id": invocation_id, "status": "cancelling"})
+        run = runs.live.get(_user(request), request.state.invocation_id)
+        if run is None:
+            return error_response("not_found", "No run in progress has this id.", 404)
+        await run.stop()
+        return JSONResponse({"invocation_id": run.invocation_id, "run_id": run.run_id, "status": "cancelled"})
+
+    @host.shutdown_handler
+    async def shut_down() -> None:
+        await runs.live.stop_all()
 
 
-async def _events(assistant: Assistant, wanted: RunRequest, stop: Any, held: ExitStack) -> AsyncIterator[bytes]:
-    """The run's events. Whatever happens, the last one is terminal: a stream that just stops looks like success."""
-    emitter = RunEmitter(wanted.thread_id, wanted.run_id)
-    with held:
-        yield emitter.start()
-        try:
-            progress = until(assistant.run(wanted.conversation, page_tools=wanted.page_tools), stop)
-            async with aclosing(progress):  # type: ignore[type-var]
-                async for happened in progress:
-                    if frames := emitter.progress(happened):
-                        yield frames
-            last = emitter.fail("internal_error", "The run ended without a result.")
-        except Stopped:
-            last = emitter.cancelled()
-        except (ModelError, AssistantError) as error:
-            logger.warning("run failed: %s", error.code)
-            last = emitter.fail(error.code, error.message)
-        except Exception:
-            logger.exception("run failed")
-            last = emitter.fail("internal_error", "Something went wrong in the agent. Try again.")
-        if last:
-            yield last
+async def _threads(runs: DeskRuns, user: str, thread_id: str | None) -> dict[str, Any]:
+    if thread_id is None:
+        return {
+            "threads": [
+                {"id": one.thread_id, "title": one.title, "updated": one.updated, "running": one.is_running}
+                for one in await runs.threads(user)
+            ]
+        }
+    thread = await runs.thread(user, thread_id)
+    if not thread.run_id:
+        raise BadRequest("not_found", "No thread of yours has this id.", status=404)
+    return {
+        "id": thread.thread_id,
+        "title": thread.title,
+        "updated": thread.updated,
+        "messages": thread.messages,
+        "state": thread.state,
+        "interrupts": [
+            as_interrupt(Question(**one)).model_dump(mode="json", by_alias=True, exclude_none=True)
+            for one in thread.pending
+        ],
+        "run": thread.run_id if thread.is_running else None,
+    }
+
+
+def _user(request: Request) -> str:
+    return str(request.state.user_id or "")
+
+
+def _cursor(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise BadRequest("invalid_cursor", "`after` is the number of the last event that you have.", param="after")
+    return int(text)
+
+
+def _unavailable() -> JSONResponse:
+    logger.exception("request failed")
+    return error_response("state_unavailable", "The agent's records cannot be reached at this moment. Try again.", 503)
+
+
+def _stream(events: AsyncIterator[bytes]) -> StreamingResponse:
+    return StreamingResponse(events, media_type="text/event-stream", headers=_STREAM_HEADERS)
 
 
 def openapi_document() -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What happens while the assistant works, in terms of neither protocol. AG-UI and Responses each write it their way.
 
-This agent's assistant tells text, reasoning, tools and state. The emitter also writes steps, activity, cards and
-questions, which no part of the assistant tells yet.
+This agent's assistant tells text, reasoning, tools, state and questions. The emitter also writes steps, activity and
+cards, which no part of the assistant tells yet.
 """
 
 from dataclasses import dataclass, field
@@ -94,6 +94,8 @@ class Question:
     """JSON schema of the answer."""
     expires_at: str
     """ISO 8601, UTC."""
+    arguments: dict[str, Any] = field(default_factory=dict)
+    """Of the call that waits. They are kept, and not sent: the message says what a person must know."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,3 +13,7 @@ class AgUiSettings(SupportDeskSettings):
     """Model calls in one run. A run that needs more ends with the error `too_many_tool_rounds`."""
     max_history_items: int = Field(60, ge=4, validation_alias="MAX_HISTORY_ITEMS")
     """Items of the conversation that the model sees; older ones are left out, from a user message on."""
+    approval_hours: float = Field(default=168, gt=0, validation_alias="APPROVAL_HOURS")
+    """How long a refund can be approved. Later it can only be cancelled, and nothing is done."""
+    thread_days: int = Field(default=30, ge=1, validation_alias="THREAD_DAYS")
+    """How long a thread is kept after its last run, and a run's events to be replayed."""

@@ -94,13 +94,13 @@ class DeskTool:
         """
         if self.preview is None:
             return ""
-        checked = self._checked(arguments)
+        checked = self.checked(arguments)
         try:
             return await self.preview(desk, checked)
         except StateStoreError as error:
             raise _unavailable() from error
 
-    def _checked(self, arguments: dict[str, Any]) -> BaseModel:
+    def checked(self, arguments: dict[str, Any]) -> BaseModel:
         given = dict.fromkeys(self.input_model.model_fields) | arguments
         try:
             return self.input_model.model_validate(given)
@@ -115,7 +115,7 @@ class DeskTool:
         Raises:
             ToolError: `invalid_arguments`, `idempotency_conflict`, `desk_unavailable`, or a business rule's code.
         """
-        checked = self._checked(arguments)
+        checked = self.checked(arguments)
         try:
             if not self.side_effect:
                 return await self.run(desk, checked, idempotency_key)

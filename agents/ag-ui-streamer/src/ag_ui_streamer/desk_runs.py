@@ -1,0 +1,197 @@
+"""One run of the live desk: what it works on, what it says, and what it leaves in its thread."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from agent_runtime.model_errors import ModelError
+from agent_runtime.state_store import StateStoreError
+from support_desk.desk_tools import ToolError
+
+from ag_ui_streamer.agent import Assistant, AssistantError
+from ag_ui_streamer.agui_input import Decided, RunRequest, conversation_of
+from ag_ui_streamer.approvals import REFUND, Answer, Approvals
+from ag_ui_streamer.emitter import RunEmitter
+from ag_ui_streamer.history import messages_of
+from ag_ui_streamer.live_runs import LiveRun, LiveRuns, replay, split
+from ag_ui_streamer.progress import Interrupted, Progress, Question, StateChanged, ToolResult
+from ag_ui_streamer.run_log import LoggedRun, RunLog
+from ag_ui_streamer.threads import Thread, Threads
+
+logger = logging.getLogger(__name__)
+
+_MOST_ANSWERED = 200
+"""How many of a thread's answered questions are known as answered; older ones are unknown."""
+_UNAVAILABLE = ("state_unavailable", "The agent's records cannot be reached at this moment. Try again.")
+_INTERRUPTED = (
+    "run_interrupted",
+    "The agent was restarted during this run. What it had said is kept. Ask again, and it goes on from there.",
+)
+
+
+class DeskRuns:
+    def __init__(self, assistant: Assistant, approvals: Approvals, threads: Threads, log: RunLog) -> None:
+        self._assistant = assistant
+        self._approvals = approvals
+        self._threads = threads
+        self._log = log
+        self.live = LiveRuns(log)
+
+    async def begin(self, user: str, wanted: RunRequest, invocation_id: str) -> AsyncIterator[bytes]:
+        """Start the run and read it. The same `runId` again reads the run that it began.
+
+        Raises:
+            BadRequest: for what cannot be answered. Nothing was begun.
+            ThreadBusy: while somebody reads another run of the thread.
+            StateStoreError: the thread's record cannot be reached.
+        """
+        if known := await self.read(user, wanted.run_id, 0):
+            return known
+        await self.live.free(user, wanted.thread_id)
+        thread = await self.thread(user, wanted.thread_id)
+        messages, answers = list(wanted.messages), list(wanted.answers)
+        questions = [Question(**one) for one in thread.pending]
+        if wanted.is_text:
+            # Who sends plain text sees no question's form: saying something else leaves it undecided.
+            messages = thread.messages + messages
+            answers = [Answer(one.interrupt_id, "cancelled") for one in questions]
+        self._approvals.check(questions, answers, thread.answered)
+        conversation_of(messages, decided=[_decided(question, {}) for question in questions])
+        if same := self.live.get(user, wanted.run_id):  # It was begun in the meantime.
+            return same.read()
+        await self.live.free(user, wanted.thread_id)
+        thread.messages, thread.run_id, thread.is_running = messages, wanted.run_id, True
+        run = LiveRun(user, wanted.thread_id, wanted.run_id, invocation_id)
+        work = _Work(
+            assistant=self._assistant,
+            approvals=self._approvals,
+            threads=self._threads,
+            thread=thread,
+            wanted=wanted,
+            questions=questions,
+            answers=answers,
+        )
+        self.live.start(run, work.drive, work.settle)
+        return run.read()
+
+    async def read(self, user: str, run_or_invocation_id: str, after: int) -> AsyncIterator[bytes] | None:
+        """The events of the user's run from the one after number `after` on, or None: the user has no such run."""
+        if run := self.live.get(user, run_or_invocation_id):
+            return run.read(after)
+        logged = await self._log.find(user, run_or_invocation_id)
+        if logged is None:
+            return None
+        if not logged.ended:
+            await self._end_interrupted(logged)
+        return replay(await self._log.events(logged), after)
+
+    async def thread(self, user: str, thread_id: str) -> Thread:
+        """The thread as it is now. A run that died with its process is ended first."""
+        thread = await self._threads.get(user, thread_id)
+        if thread.is_running and self.live.of_thread(user, thread_id) is None:
+            logged = await self._log.find(user, thread.run_id)
+            if logged is None:
+                thread.is_running = False
+                await self._threads.put(user, thread)
+            elif not logged.ended:
+                await self._end_interrupted(logged)
+            return await self._threads.get(user, thread_id)
+        return thread
+
+    async def threads(self, user: str) -> list[Thread]:
+        return await self._threads.list(user)
+
+    async def _end_interrupted(self, logged: LoggedRun) -> None:
+        events = await self._log.events(logged)
+        last = split(RunEmitter(logged.thread_id, logged.run_id).fail(*_INTERRUPTED))[-1:]
+        if not events:
+            last = split(RunEmitter(logged.thread_id, logged.run_id).fail(*_INTERRUPTED))
+        await self._log.append(logged, len(events) + 1, last, ended=True)
+        thread = await self._threads.get(logged.user, logged.thread_id)
+        if thread.run_id == logged.run_id and thread.is_running:
+            thread.is_running = False
+            thread.messages += messages_of(events)
+            await self._threads.put(logged.user, thread)
+
+
+@dataclass(slots=True)
+class _Work:
+    """What one run does, and what it leaves."""
+
+    assistant: Assistant
+    approvals: Approvals
+    threads: Threads
+    thread: Thread
+    wanted: RunRequest
+    questions: list[Question]
+    """What the thread waited for when the run began."""
+    answers: list[Answer]
+
+    async def drive(self, run: LiveRun) -> bytes:
+        """Do the run's work, show what happens, and return the terminal event. Whatever happens, there is one: a stream
+        that just stops looks like success."""
+        waiting = [question.call_id for question in self.questions]
+        emitter = RunEmitter(run.thread_id, run.run_id, earlier_calls=waiting)
+        try:
+            run.publish(emitter.start())
+            await self.threads.put(run.user, self.thread)
+            async with aclosing(self._progress(run.user)) as happening:
+                async for happened in happening:
+                    self._note(happened)
+                    if isinstance(happened, Interrupted):
+                        return emitter.interrupt(happened)
+                    frames = emitter.progress(happened)
+                    if emitter.ended:
+                        return frames
+                    if frames:
+                        run.publish(frames)
+            return emitter.fail("internal_error", "The run ended without a result.")
+        except asyncio.CancelledError:
+            return emitter.cancelled() if run.is_stopped else emitter.fail(*_INTERRUPTED)
+        except (ModelError, AssistantError, ToolError) as error:
+            logger.warning("run failed: %s", error.code)
+            return emitter.fail(error.code, error.message)
+        except StateStoreError:
+            logger.exception("run failed")
+            return emitter.fail(*_UNAVAILABLE)
+        except Exception:
+            logger.exception("run failed")
+            return emitter.fail("internal_error", "Something went wrong in the agent. Try again.")
+
+    async def settle(self, run: LiveRun, events: list[bytes]) -> None:
+        """Keep what the run leaves in its thread."""
+        self.thread.messages = [*self.thread.messages, *messages_of(events)]
+        self.thread.is_running = False
+        try:
+            await self.threads.put(run.user, self.thread)
+        except StateStoreError:
+            logger.exception("a thread's record is not what its run left")
+
+    async def _progress(self, user: str) -> AsyncGenerator[Progress, None]:
+        decided: list[Decided] = []
+        answers = {answer.interrupt_id: answer for answer in self.answers}
+        for question in self.questions:
+            output = await self.approvals.carry_out(user, question, answers.get(question.interrupt_id))
+            self.thread.pending = [one for one in self.thread.pending if one["call_id"] != question.call_id]
+            self.thread.answered = [*self.thread.answered, question.interrupt_id][-_MOST_ANSWERED:]
+            decided.append(_decided(question, output))
+            yield ToolResult(question.call_id, decided[-1].output)
+        conversation = conversation_of(self.thread.messages, self.wanted.context, decided)
+        run = self.assistant.run(conversation, page_tools=self.wanted.page_tools, approvals=self.approvals)
+        async with aclosing(run) as happening:  # type: ignore[type-var]
+            async for happened in happening:
+                yield happened
+
+    def _note(self, happened: Progress) -> None:
+        if isinstance(happened, StateChanged):
+            self.thread.state = happened.state
+        if isinstance(happened, Interrupted):
+            self.thread.pending = [asdict(question) for question in happened.questions]
+
+
+def _decided(question: Question, output: dict[str, Any]) -> Decided:
+    return Decided(question.call_id, REFUND.name, question.arguments, json.dumps(output, ensure_ascii=False))

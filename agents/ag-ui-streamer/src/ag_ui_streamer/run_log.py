@@ -1,0 +1,147 @@
+"""The events of each run on disk, numbered from 1, so that a stream is replayed after a lost connection or a restart.
+
+One SQLite file below the state root: a run is read where it ran, in its session's sandbox. Events are written in the
+background of the stream, many at once; after a crash the last few that a client has seen may be missing. A replay ends
+with the terminal event whatever the reader's cursor is, so nobody waits for them.
+"""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  user TEXT NOT NULL,
+  run_id TEXT NOT NULL,
+  invocation_id TEXT NOT NULL,
+  thread_id TEXT NOT NULL,
+  begun REAL NOT NULL,
+  ended INTEGER NOT NULL DEFAULT 0,
+  UNIQUE (user, run_id)
+);
+CREATE INDEX IF NOT EXISTS runs_by_invocation ON runs (user, invocation_id);
+CREATE INDEX IF NOT EXISTS runs_by_age ON runs (begun);
+CREATE TABLE IF NOT EXISTS events (
+  run INTEGER NOT NULL REFERENCES runs (seq) ON DELETE CASCADE,
+  number INTEGER NOT NULL,
+  event BLOB NOT NULL,
+  PRIMARY KEY (run, number)
+) WITHOUT ROWID;
+"""
+_ONE = "SELECT seq, user, run_id, invocation_id, thread_id, ended FROM runs WHERE user = ? AND run_id = ?"
+_ANY = (
+    "SELECT seq, user, run_id, invocation_id, thread_id, ended FROM runs"
+    " WHERE user = ? AND ? IN (run_id, invocation_id)"
+    " ORDER BY run_id = ? DESC, seq DESC LIMIT 1"
+)
+_BUSY_SECONDS = 15.0
+_SWEPT_EVERY = 200
+"""How many runs begin between two looks for old ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRun:
+    seq: int
+    user: str
+    run_id: str
+    invocation_id: str
+    thread_id: str
+    ended: bool
+
+
+class RunLog:
+    """All methods raise `sqlite3.Error` where the disk fails. The file is opened by the first of them."""
+
+    def __init__(self, path: Path, *, kept_for: timedelta, now: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._kept_for = kept_for.total_seconds()
+        self._now = now
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="run-log")
+        self._connection: sqlite3.Connection | None = None
+        self._begun = 0
+
+    async def begin(self, user: str, run_id: str, invocation_id: str, thread_id: str) -> tuple[bool, LoggedRun]:
+        """Whether the run is new to its user, and the run."""
+
+        def begin(db: sqlite3.Connection) -> tuple[bool, LoggedRun]:
+            if self._begun % _SWEPT_EVERY == 0:
+                db.execute("DELETE FROM runs WHERE begun < ?", (self._now() - self._kept_for,))
+            self._begun += 1
+            values = (user, run_id, invocation_id, thread_id, self._now())
+            new = db.execute(
+                "INSERT INTO runs (user, run_id, invocation_id, thread_id, begun) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT DO NOTHING",
+                values,
+            ).rowcount
+            row = db.execute(_ONE, (user, run_id)).fetchone()
+            return bool(new), _run(row)
+
+        return await self._do(begin)
+
+    async def append(self, run: LoggedRun, number: int, events: Sequence[bytes], *, ended: bool = False) -> None:
+        """Write events, the first of which has this number. What is there already stays as it is."""
+
+        def append(db: sqlite3.Connection) -> None:
+            rows = [(run.seq, number + place, event) for place, event in enumerate(events)]
+            db.executemany("INSERT INTO events (run, number, event) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", rows)
+            if ended:
+                db.execute("UPDATE runs SET ended = 1 WHERE seq = ?", (run.seq,))
+
+        await self._do(append)
+
+    async def find(self, user: str, run_or_invocation_id: str) -> LoggedRun | None:
+        """The user's run with this `runId`, or else the newest with this invocation id."""
+
+        def find(db: sqlite3.Connection) -> LoggedRun | None:
+            wanted = run_or_invocation_id
+            row = db.execute(_ANY, (user, wanted, wanted)).fetchone()
+            return _run(row) if row else None
+
+        return await self._do(find)
+
+    async def events(self, run: LoggedRun) -> list[bytes]:
+        """All events of a run, in their order."""
+
+        def read(db: sqlite3.Connection) -> list[bytes]:
+            rows = db.execute("SELECT event FROM events WHERE run = ? ORDER BY number", (run.seq,))
+            return [bytes(event) for (event,) in rows]
+
+        return await self._do(read)
+
+    async def close(self) -> None:
+        def close() -> None:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+        await asyncio.get_running_loop().run_in_executor(self._thread, close)
+        self._thread.shutdown(wait=False)
+
+    async def _do(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        def run() -> Result:
+            with self._opened() as db:  # one transaction
+                return work(db)
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, run)
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            db = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, check_same_thread=False)
+            db.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON; {_SCHEMA}")
+            self._connection = db
+        return self._connection
+
+
+def _run(row: tuple[int, str, str, str, str, int]) -> LoggedRun:
+    seq, user, run_id, invocation_id, thread_id, ended = row
+    return LoggedRun(seq, user, run_id, invocation_id, thread_id, bool(ended))
