@@ -59,7 +59,9 @@ def parse(text: str, *, after: int = 0) -> list[dict[str, Any]]:
     assert "\r" not in text
     frames = [frame for frame in text.split("\n\n") if frame and not frame.startswith(":")]
     lines = [frame.split("\n") for frame in frames]
-    assert [identity for identity, _ in lines] == [f"id: {number}" for number in range(after + 1, after + 1 + len(frames))]
+    assert [identity for identity, _ in lines] == [
+        f"id: {number}" for number in range(after + 1, after + 1 + len(frames))
+    ]
     assert all(data.startswith("data: ") for _, data in lines)
     return [json.loads(data.removeprefix("data: ")) for _, data in lines]
 
