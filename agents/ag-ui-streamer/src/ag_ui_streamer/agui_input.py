@@ -104,7 +104,9 @@ def conversation_of(
         if not said:
             arguments = json.dumps(call.arguments)
             item = {"type": "function_call", "call_id": call.call_id, "name": call.name, "arguments": arguments}
-            conversation += [item, _output(call.call_id, call.output)]
+            # What the user says now comes after it.
+            end = len(conversation) - (1 if conversation and conversation[-1].get("role") == "user" else 0)
+            conversation[end:end] = [item, _output(call.call_id, call.output)]
         for item in said:
             if item["type"] == "function_call_output":
                 item["output"] = call.output

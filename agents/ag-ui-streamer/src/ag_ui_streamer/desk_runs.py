@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 from agent_runtime.model_errors import ModelError
 from agent_runtime.state_store import StateStoreError
@@ -39,6 +40,7 @@ class DeskRuns:
         self._approvals = approvals
         self._threads = threads
         self._log = log
+        self._admissions: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self.live = LiveRuns(log)
 
     async def begin(self, user: str, wanted: RunRequest, invocation_id: str) -> AsyncIterator[bytes]:
@@ -49,6 +51,12 @@ class DeskRuns:
             ThreadBusy: while somebody reads another run of the thread.
             StateStoreError: the thread's record cannot be reached.
         """
+        # One at a time, so that of two equal requests the second finds the run of the first.
+        lock = self._admissions.setdefault((user, wanted.thread_id), asyncio.Lock())
+        async with lock:
+            return await self._admit(user, wanted, invocation_id)
+
+    async def _admit(self, user: str, wanted: RunRequest, invocation_id: str) -> AsyncIterator[bytes]:
         if known := await self.read(user, wanted.run_id, 0):
             return known
         await self.live.free(user, wanted.thread_id)
@@ -61,9 +69,6 @@ class DeskRuns:
             answers = [Answer(one.interrupt_id, "cancelled") for one in questions]
         self._approvals.check(questions, answers, thread.answered)
         conversation_of(messages, decided=[_decided(question, {}) for question in questions])
-        if same := self.live.get(user, wanted.run_id):  # It was begun in the meantime.
-            return same.read()
-        await self.live.free(user, wanted.thread_id)
         thread.messages, thread.run_id, thread.is_running = messages, wanted.run_id, True
         run = LiveRun(user, wanted.thread_id, wanted.run_id, invocation_id)
         work = _Work(

@@ -181,9 +181,41 @@ def openapi_document() -> dict[str, Any]:
                             "content": {"text/event-stream": {"schema": {"type": "string"}}},
                         },
                         "400": refused("The body is no valid RunAgentInput."),
-                        "409": refused("A run of this thread is in progress."),
+                        "409": refused("A run of this thread is in progress, or a question of it is not open."),
                         "413": refused("The body is too large."),
                         "503": refused("Too many requests at once."),
+                    },
+                }
+            },
+            "/invocations/threads": {
+                "get": {
+                    "operationId": "threads",
+                    "summary": "The caller's threads; with `id`, one of them whole",
+                    "parameters": [{"name": "id", "in": "query", "schema": {"type": "string"}}],
+                    "responses": {
+                        "200": {
+                            "description": "Threads, the one that was used last first; or one thread.",
+                            "content": {"application/json": {"schema": {"type": "object"}}},
+                        },
+                        "404": refused("The caller has no such thread."),
+                    },
+                }
+            },
+            "/invocations/{invocation_id}": {
+                "get": {
+                    "operationId": "replay",
+                    "summary": "The events of a run, from any number on, and live to its end",
+                    "parameters": [
+                        {"name": "invocation_id", "in": "path", "required": True, "schema": {"type": "string"}},
+                        {"name": "after", "in": "query", "schema": {"type": "integer", "minimum": 0}},
+                    ],
+                    "responses": {
+                        "200": {
+                            "description": "AG-UI events; the last is RUN_FINISHED or RUN_ERROR.",
+                            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                        },
+                        "400": refused("`after` is no number."),
+                        "404": refused("The caller has no such run."),
                     },
                 }
             },
