@@ -1,8 +1,10 @@
 """One agent on a free loopback port, with a model that the test scripts, and a reader of its event streams."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -14,6 +16,8 @@ from ag_ui_streamer.settings import AgUiSettings
 from agent_runtime.settings import load_settings
 from agent_runtime.testing.scripted_model import ScriptedModel
 from agent_runtime.testing.serving import serve
+
+NODE_CLIENT = Path(__file__).parent / "ag_ui_client"
 
 
 class Serve(Protocol):
@@ -90,3 +94,26 @@ def read_state(events: list[dict[str, Any]]) -> Any:
 @pytest.fixture
 def state_of() -> Any:
     return read_state
+
+
+async def talk(url: str, turns: list[dict[str, Any]], **fields: Any) -> dict[str, Any]:
+    assert (NODE_CLIENT / "node_modules").is_dir(), "the client is not installed: make setup"
+    script = {"url": f"{url}/invocations", "threadId": "thread-node", "turns": turns} | fields
+    process = await asyncio.create_subprocess_exec(
+        "node", str(NODE_CLIENT / "converse.mjs"),
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        out, errors = await asyncio.wait_for(process.communicate(json.dumps(script).encode()), 60)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, errors.decode()
+    seen: dict[str, Any] = json.loads(out)
+    return seen
+
+
+@pytest.fixture(name="converse")
+def node_client() -> Any:
+    return talk

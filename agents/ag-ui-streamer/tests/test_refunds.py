@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -226,3 +227,36 @@ async def test_a_refund_that_would_be_refused_is_not_asked_for(served, say, pars
         answer = await client.post(f"{url}/invocations", json=say("Refund it."))
     assert parsed(answer.text)[-1]["outcome"]["type"] == "success"
     assert "error" in answer.text
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node 20 or newer")
+@pytest.mark.parametrize(
+    ("decide", "done"),
+    [
+        ({"approved": True}, ["1.50"]),
+        ({"approved": True, "amount": "0.50"}, ["0.50"]),
+        ({"approved": False, "reason": "No."}, []),
+        ("cancelled", []),
+    ],
+)
+async def test_the_public_client_decides(served, converse, decide, done) -> None:
+    turns = [{"user": "Refund NP-10274, please."}, {"decide": decide}, {"user": "Thanks."}]
+    async with served(wants_a_refund()) as url:
+        seen = await converse(url, turns)
+    assert [turn["events"][-1]["outcome"]["type"] for turn in seen["turns"]] == ["interrupt", "success", "success"]
+    assert seen["pending"] == []
+    assert seen["messages"][-1]["content"] == "As you wish."
+    assert await refunds() == done
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node 20 or newer")
+async def test_the_public_client_sees_why_an_answer_does_nothing(served, converse) -> None:
+    unknown = [{"interruptId": "int_0", "status": "resolved", "payload": {"approved": True}}]
+    turns = [{"user": "Hello?"}, {"resume": unknown}, {"user": "Refund NP-10274, please."}, {"user": "And now?"}]
+    async with served(wants_a_refund()) as url:
+        seen = await converse(url, turns)
+    assert "unknown_interrupt" in seen["turns"][1]["error"]
+    assert seen["turns"][2]["events"][-1]["outcome"]["type"] == "interrupt"
+    assert "error" in seen["turns"][3], "the client itself asks for an answer first"
+    assert len(seen["pending"]) == 1
+    assert await refunds() == []

@@ -11,6 +11,7 @@ from ag_ui_streamer.run_log import LoggedRun, RunLog
 
 logger = logging.getLogger(__name__)
 
+_SECONDS_TO_LEAVE = 0.5
 _SEPARATOR = b"\n\n"
 
 
@@ -39,7 +40,8 @@ class LiveRun:
         self.invocation_id = invocation_id
         self.events: list[bytes] = []
         self.readers = 0
-        self.was_read = False
+        self.left = asyncio.Event()
+        """Set while nobody reads, once somebody has."""
         self.is_stopped = False
         """Whether somebody has it stop; a task that is cancelled otherwise ends with its process."""
         self.is_ending = False
@@ -80,7 +82,7 @@ class LiveRun:
     async def read(self, after: int = 0) -> AsyncGenerator[bytes, None]:
         """The run's events from the one after number `after` on, until its terminal one."""
         self.readers += 1
-        self.was_read = True
+        self.left.clear()
         place = max(after, 0)
         try:
             while await self.changed(place):
@@ -93,6 +95,8 @@ class LiveRun:
                     yield last
         finally:
             self.readers -= 1
+            if not self.readers:
+                self.left.set()
 
     def _wake(self) -> None:
         news, self._news = self._news, asyncio.Event()
@@ -129,15 +133,20 @@ class LiveRuns:
         return self._threads.get((user, thread_id))
 
     async def free(self, user: str, thread_id: str) -> None:
-        """Stop the thread's run if nobody reads it any more: its reader has gone and asks for something else.
+        """Stop the thread's run if nobody reads it any more: its reader has gone and asks for something else. That a
+        connection is closed is seen a moment after its client has closed it.
 
         Raises:
             ThreadBusy: while somebody reads it.
         """
         while run := self._threads.get((user, thread_id)):
-            if run.readers or not run.was_read:
-                raise ThreadBusy
-            await run.stop()
+            try:
+                await asyncio.wait_for(run.left.wait(), _SECONDS_TO_LEAVE)
+            except TimeoutError:
+                if self._threads.get((user, thread_id)) is run:
+                    raise ThreadBusy from None
+            else:
+                await run.stop()
 
     def start(self, run: LiveRun, drive: Drive, settle: Settle) -> None:
         """Start a run whose thread is free. `drive` and `settle` raise nothing."""

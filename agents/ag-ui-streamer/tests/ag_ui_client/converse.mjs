@@ -2,7 +2,8 @@
 // saw as one JSON object. The client verifies the order of events and throws where it is wrong; that shows as `error`.
 //
 // in:  {"url", "headers"?, "threadId"?, "tools"?, "turns": [{"user"?: text, "toolResults"?: [{"toolCallId", "content"}],
-//       "abortAfter"?: number of events}]}
+//       "abortAfter"?: number of events, "runId"?, "decide"?: the payload of each open interrupt, "cancelled" or null for
+//       none, "resume"?: what is sent as it stands}]}
 // out: {"turns": [{"events": [...], "error"?}], "messages": [...], "state": {...}}
 import { HttpAgent } from "@ag-ui/client";
 
@@ -22,8 +23,16 @@ for (const [number, turn] of script.turns.entries()) {
   const seen = { events: [] };
   turns.push(seen);
   try {
+    let resume = turn.resume;
+    if (turn.decide) {
+      resume = agent.pendingInterrupts.map(({ id }) =>
+        turn.decide === "cancelled"
+          ? { interruptId: id, status: "cancelled" }
+          : { interruptId: id, status: "resolved", payload: turn.decide },
+      );
+    }
     await agent.runAgent(
-      { tools: script.tools ?? [] },
+      { tools: script.tools ?? [], ...(turn.runId && { runId: turn.runId }), ...(resume && { resume }) },
       {
         onEvent: ({ event }) => {
           seen.events.push(event);
@@ -38,6 +47,7 @@ for (const [number, turn] of script.turns.entries()) {
     seen.error = String(error?.message ?? error);
   }
 }
-process.stdout.write(JSON.stringify({ turns, messages: agent.messages, state: agent.state }));
+const pending = agent.pendingInterrupts.map(({ id }) => id);
+process.stdout.write(JSON.stringify({ turns, messages: agent.messages, state: agent.state, pending }));
 // The client may keep a connection of an aborted run open.
 process.exit(0);
