@@ -86,3 +86,10 @@ def test_configuring_twice_does_not_double_the_lines(output: io.StringIO) -> Non
     configure_logging("a", stream=output)
     logging.getLogger("x").info("once")
     assert output.getvalue().count("once") == 1
+
+
+@pytest.mark.parametrize("level", ["info", "debug"])
+def test_what_a_model_s_answer_cost_is_for_exporters_and_for_whoever_debugs(output: io.StringIO, level: str) -> None:
+    configure_logging("a", level, stream=output)
+    logging.getLogger("agent_runtime.model_usage").info("answer of the model in 1 s")
+    assert bool(output.getvalue()) == (level == "debug")

@@ -316,3 +316,9 @@ async def test_a_request_is_one_line_without_query_or_forged_lines(caplog: pytes
     assert lines[0].startswith("GET /ok 200 in ")
     assert lines[1].startswith("GET /a\\n2026 error forged 404 in ")
     assert "secret" not in json.dumps(lines)
+    records = [vars(record) for record in caplog.records if record.name.endswith("access_log")]
+    assert [record["http.response.status_code"] for record in records] == [200, 404]
+    assert records[0]["http.request.method"] == "GET"
+    assert records[0]["url.path"] == "/ok"
+    assert records[0]["agent_runtime.response.complete"] is True
+    assert 0 <= records[0]["http.server.request.duration"] < 30

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import socket
 import sys
 import time
@@ -262,6 +263,20 @@ def test_with_an_exporter_the_sdk_sets_up_telemetry_and_content_only_when_asked(
     assert call["enable_sensitive_data"] is captured
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     assert not telemetry_configured()
+
+
+@pytest.mark.parametrize(("hosted", "given", "mode"), [("1", None, "entra"), ("1", "key", "key"), ("", None, None)])
+def test_a_hosted_agent_signs_in_to_application_insights_unless_the_platform_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, hosted: str, given: str | None, mode: str | None
+) -> None:
+    name = "APPLICATIONINSIGHTS_AUTH_MODE"
+    monkeypatch.setenv("FOUNDRY_HOSTING_ENVIRONMENT", hosted)
+    monkeypatch.setenv("MODEL_PROVIDER", "offline")
+    monkeypatch.setenv(name, given or "")
+    if given is None:
+        monkeypatch.delenv(name)
+    host_options(load_settings(AgentSettings))
+    assert os.environ.get(name) == mode
 
 
 # Invocations

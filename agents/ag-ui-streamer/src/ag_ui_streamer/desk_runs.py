@@ -158,7 +158,7 @@ class _Work:
         except asyncio.CancelledError:
             return emitter.cancelled() if run.is_stopped else emitter.fail(*_INTERRUPTED)
         except (ModelError, AssistantError, ToolError) as error:
-            logger.warning("run failed: %s", error.code)
+            logger.warning("run failed: %s", error.code, extra={"error.type": error.code})
             return emitter.fail(error.code, error.message)
         except StateStoreError:
             logger.exception("run failed")

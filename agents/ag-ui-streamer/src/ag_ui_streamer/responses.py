@@ -46,7 +46,7 @@ def register_responses(host: ResponsesAgentServerHost, assistant: Assistant) -> 
         except Stopped:
             return  # The host ends a cancelled response itself.
         except (ModelError, AssistantError) as error:
-            logger.warning("response failed: %s", error.code)
+            logger.warning("response failed: %s", error.code, extra={"error.type": error.code})
             for event in items.close():
                 yield event
             yield stream.emit_failed(code=error.code, message=error.message)

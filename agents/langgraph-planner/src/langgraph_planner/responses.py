@@ -140,7 +140,7 @@ def register_planner(
             yield stream.emit_failed(code="approval_expired", message=message)
             return
         except ModelError as error:
-            logger.warning("response failed: %s", error.code)
+            logger.warning("response failed: %s", error.code, extra={"error.type": error.code})
             yield stream.emit_failed(code=error.code, message=error.message)
             return
         except StateStoreError:

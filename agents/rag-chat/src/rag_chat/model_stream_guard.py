@@ -59,5 +59,6 @@ def _failures_noted(turn: Turn) -> Iterator[None]:
     except Exception as error:
         failure = turn.failure = translate_model_error(error)
         # Here alone, because the host logs only the error's type. The operator needs the upstream's own words.
-        logger.warning("model call failed: %s: %s", failure.code, " ".join(str(error).split())[:500])
+        words = " ".join(str(error).split())[:500]
+        logger.warning("model call failed: %s: %s", failure.code, words, extra={"error.type": failure.code})
         raise

@@ -1,7 +1,8 @@
 """One `openai.AsyncOpenAI` for every agent, whichever model is behind it: Foundry's, a compatible server's, or offline.
 
 An agent's brain gets this client and never learns the provider. Which one it is, is decided by `settings`; what the
-client raises is made fit for callers by `model_errors`; answers that no model sends are caught by `model_guard`.
+client raises is made fit for callers by `model_errors`; answers that no model sends are caught by `model_guard`; what
+an answer cost is recorded by `model_usage`.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import httpx2
 from agent_runtime.model_exchange import ModelReply, ModelRequest
 from agent_runtime.model_guard import check_answer
 from agent_runtime.model_transport import ModelTransport
+from agent_runtime.model_usage import note_start, record_usage
 from agent_runtime.model_wire import WireError
 from agent_runtime.settings import OFFLINE_MODEL, AgentSettings
 
@@ -48,7 +50,7 @@ def create_model_client(
     )
     api_key: str | Callable[[], Awaitable[str]]
     closing: Callable[[], Awaitable[None]] | None = None
-    before_request: list[Callable[[httpx2.Request], Awaitable[None]]] = []
+    before_request: list[Callable[[httpx2.Request], Awaitable[None]]] = [note_start]
     if settings.provider == "foundry":
         base_url = f"{settings.foundry_project_endpoint}/openai/v1"
         token = _EntraToken(credential)
@@ -66,7 +68,7 @@ def create_model_client(
         transport=transport,
         # A proxy of the environment cannot reach this machine's own loopback.
         trust_env=not _is_loopback(base_url),
-        event_hooks={"request": before_request, "response": [check_answer]},
+        event_hooks={"request": before_request, "response": [check_answer, record_usage]},
         closing=closing,
     )
     return PlainInputClient(

@@ -1,7 +1,8 @@
 """One log line for each request, at its end: method, path, status, duration. `/readiness` probes are silent.
 
 Query strings, bodies and identities are not logged: they can hold secrets. A failed request names its request id, which
-the client has in the `x-request-id` header, so that a report can be matched with the log.
+the client has in the `x-request-id` header, so that a report can be matched with the log. Exporters get the parts of
+the line as attributes, by the names of OpenTelemetry's conventions for HTTP; a duration is in seconds.
 """
 
 import logging
@@ -47,4 +48,12 @@ class AccessLog:
             if status >= 400 or not ended:
                 note += f" [request {(read_request_id(scope) or '-')[:64].encode('unicode_escape').decode('ascii')}]"
             level = logging.WARNING if status >= 500 else logging.INFO
-            logger.log(level, "%s %s %s in %.0f ms%s", scope["method"], path, status or "-", milliseconds, note)
+            attributes = {
+                "http.request.method": scope["method"],
+                "url.path": path,
+                "http.response.status_code": status,
+                "http.server.request.duration": round(milliseconds / 1000, 3),
+                "agent_runtime.response.complete": ended,
+            }
+            parts = (scope["method"], path, status or "-", milliseconds, note)
+            logger.log(level, "%s %s %s in %.0f ms%s", *parts, extra=attributes)

@@ -70,8 +70,10 @@ def _add_once(filterer: logging.Filterer, rule: Callable[[logging.LogRecord], bo
 
 
 def _drop_known(record: logging.LogRecord) -> bool:
-    """The SDK's two lines a request, which ours says in one; its advice about durability at each start; and its
-    tracebacks of requests that the client got wrong, which are no error of the agent."""
+    """The SDK's two lines a request, which ours says in one; its advice about durability at each start; its tracebacks
+    of requests that the client got wrong, which are no error of the agent; and what is for exporters alone."""
+    if record.name == "agent_runtime.model_usage":
+        return False
     clients_mistake = bool(record.exc_info and getattr(record.exc_info[0], "__name__", "") == "RequestValidationError")
     return not clients_mistake and not str(record.msg).startswith(("Inbound ", "Responses resilience: "))
 

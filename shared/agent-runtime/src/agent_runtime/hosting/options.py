@@ -1,7 +1,8 @@
 """The keyword arguments that every SDK host of ours is built with: quiet by default, telemetry where it has a target.
 
 Left to itself the SDK writes telemetry as JSON to the console, asks a statistics endpoint on the internet, and records
-prompts and answers in traces. Here telemetry needs an exporter that is configured, and recording must be asked for.
+prompts and answers in traces. Here telemetry needs an exporter that is configured, and recording must be asked for;
+hosted, Application Insights gets tokens of the agent's identity, because the one of `infra/` takes no keys.
 """
 
 import os
@@ -25,6 +26,8 @@ def host_options(settings: AgentSettings) -> dict[str, Any]:
     os.environ.setdefault("MICROSOFT_OTEL_SDKSTATS_DISABLED", "true")
     os.environ.setdefault("AZURE_AI_AGENTSERVER_DISABLE_EXPERIMENTAL_WARNING", "true")
     os.environ.setdefault(_CAPTURE_CONTENT, "false")
+    if settings.hosted:
+        os.environ.setdefault("APPLICATIONINSIGHTS_AUTH_MODE", "entra")
     os.environ["SSE_KEEPALIVE_INTERVAL"] = str(settings.sse_keepalive_seconds)
     return {
         "configure_observability": _configure_observability if telemetry_configured() else None,

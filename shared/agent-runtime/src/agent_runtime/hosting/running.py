@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -42,7 +43,8 @@ def serve_agent(host: Any, settings: Settings) -> None:
     from agent_runtime.model_client import describe_model  # noqa: PLC0415
 
     address = "127.0.0.1" if settings.bind_address == "0.0.0.0" else settings.bind_address  # noqa: S104
-    logger.info("listens on http://%s:%d (%s)", address, settings.port, ", ".join(protocols(host)) or "no protocol")
+    spoken = ", ".join(protocols(host)) or "no protocol"
+    logger.info("listens on http://%s:%d (%s)", address, settings.port, spoken, extra=_since_start())
     logger.info("model: %s", describe_model(settings))
     logger.info("state: %s", "Foundry state store" if settings.hosted else settings.state_directory)
     host.run(host=settings.bind_address, port=settings.port)
@@ -53,6 +55,15 @@ def protocols(host: Any) -> list[str]:
     """The protocols that a host speaks, by its routes."""
     paths = {str(getattr(route, "path", "")) for route in host.routes}
     return [name for name in _PROTOCOLS if any(path.endswith(f"/{name}") for path in paths)]
+
+
+def _since_start() -> dict[str, float]:
+    """What an exporter gets with the first line: seconds since the process began, where the system says it (Linux)."""
+    try:
+        begun = int(Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19])
+        return {"process.uptime": round(time.clock_gettime(time.CLOCK_BOOTTIME) - begun / os.sysconf("SC_CLK_TCK"), 3)}
+    except (OSError, AttributeError, ValueError, IndexError):
+        return {}
 
 
 def _check_port(address: str, port: int) -> None:
