@@ -202,7 +202,8 @@ def test_its_tests_have_all_that_they_import_and_some_of_one_agent_pass(
         modules = "tests/ag_ui_client/node_modules"
         (ejected / modules).symlink_to(agent.folder / modules)
     # All of them run with `make test-installs`; here those of one agent that need the most of its environment.
-    which = ["tests/test_ag_ui_client.py", "tests/test_threads.py"] if whole else ["--collect-only"]
+    some = ("test_ag_ui_client", "test_threads", "test_infrastructure", "test_telemetry")
+    which = [f"tests/{name}.py" for name in some] if whole else ["--collect-only"]
     done = run_in(ejected, python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *which)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert int(re.findall(r"(\d+) (?:passed|tests? collected)", done.stdout)[-1]) >= 10
@@ -220,6 +221,26 @@ def test_its_own_make_test_passes(agent: Agent, ejected: Path) -> None:
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     assert "passed" in done.stdout
     print(done.stdout.splitlines()[-1])
+
+
+@each_agent
+@pytest.mark.skipif(os.name == "nt", reason="the posix hook")
+def test_the_infrastructure_comes_along_with_the_hook_that_grants_roles(agent: Agent, ejected: Path) -> None:
+    azure = yaml.safe_load((ejected / "azure.yaml").read_text(encoding="utf-8"))
+    whole = yaml.safe_load((ROOT / "azure.yaml").read_text(encoding="utf-8"))
+    assert azure["infra"] == whole["infra"]
+    for path in (ROOT / "infra").rglob("*.*"):
+        assert (ejected / path.relative_to(ROOT)).read_bytes() == path.read_bytes()
+    done = subprocess.run(
+        ["/bin/sh", "-c", azure["hooks"]["postdeploy"]["posix"]["run"]],
+        cwd=ejected,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, "names no deployed agent" in done.stderr) == (1, True), done.stderr
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -240,6 +261,12 @@ def repository(tmp_path: Path) -> Path:
     root = tmp_path / "repository"
     shutil.copytree(ROOT / "agents/rag-chat", root / "agents/rag-chat", ignore=shutil.ignore_patterns("evaluation"))
     for name in ("azure.yaml", "pyproject.toml", "conftest.py"):
+        shutil.copy(ROOT / name, root / name)
+    shutil.copytree(ROOT / "infra", root / "infra")
+    roles = "tools/src/repo_tools/agent_roles"
+    shutil.copytree(ROOT / roles, root / roles, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("tests/test_infrastructure.py", "tests/test_telemetry.py", "docs/deploy.md"):
+        (root / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, root / name)
     shutil.copytree(ROOT / "shared", root / "shared", ignore=shutil.ignore_patterns("tests", "__pycache__"))
     return root

@@ -21,6 +21,8 @@ LAYER = ROOT / "infra/resources"
 FILES = sorted(ROOT.glob("infra/**/*.bicep"))
 MAIN = LAYER / "main.bicep"
 PARAMETERS = json.loads((LAYER / "main.parameters.json").read_text(encoding="utf-8"))["parameters"]
+# An ejected project has the part about the infrastructure in a file of its own.
+PAGE = next(path for path in (ROOT / "docs/deploy.md", ROOT / "infra/README.md") if path.is_file())
 # What azd puts into every environment, or the layer before writes there.
 OF_AZD = {"AZURE_ENV_NAME", "AZURE_LOCATION", "AZURE_PRINCIPAL_ID", "AZURE_PRINCIPAL_TYPE", "AZURE_AI_PROJECT_ID"}
 ARM_WITHOUT_TAGS = ("roleAssignments", "diagnosticSettings", "connections")
@@ -127,7 +129,7 @@ def switches() -> dict[str, str]:
 
 
 def test_the_documentation_lists_the_switches_and_their_defaults_and_no_other() -> None:
-    page = (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
+    page = PAGE.read_text(encoding="utf-8")
     [table] = re.findall(r"^\| `azd env set` \|.*\n\|[-|]+\n((?:\|.*\n)+)", page, re.MULTILINE)
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
     assert {row[0].strip("`"): row[1].strip("`") for row in rows} == switches()
@@ -140,7 +142,7 @@ def test_the_hook_s_variables_are_outputs_and_so_are_those_the_documentation_nam
     assert scopes
     assert scopes <= outputs
     for name in outputs - scopes:
-        assert f"{name}" in (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
+        assert f"{name}" in PAGE.read_text(encoding="utf-8")
 
 
 def test_azure_yaml_has_azd_s_foundry_layer_first_and_this_one_after_it() -> None:

@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -22,10 +23,11 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 
 ROOT = Path(__file__).parents[1]
 LAYER = ROOT / "infra/resources"
-WORKBOOK = json.loads((LAYER / "workbook.json").read_text(encoding="utf-8"))
+WORKBOOK = json.loads((LAYER / "modules/workbook.json").read_text(encoding="utf-8"))
 QUESTION = "How long can unworn boots be returned? Order NP-10001 arrived with a torn seam."
 ALWAYS = {"agent_runtime.hosting.access_log", "agent_runtime.hosting.running", "agent_runtime.model_usage"}
-AGENTS = ("rag_chat", "webhook_extractor", "langgraph_planner", "ag_ui_streamer")
+EVERY = ("rag_chat", "webhook_extractor", "langgraph_planner", "ag_ui_streamer")
+AGENTS = [name for name in EVERY if find_spec(name)]  # an ejected project has one of them
 
 Seen = dict[str, dict[str, Any]]
 """Of each logger, the attributes of its records, each with a value that it had."""
@@ -102,7 +104,7 @@ async def told(module: str, collector: Collector, **env: str) -> Seen:
 
 def asked_for() -> dict[str, str]:
     """The queries of the workbook and of the alerts."""
-    found = {path.name: path.read_text(encoding="utf-8") for path in LAYER.glob("alerts/*.kql")}
+    found = {path.name: path.read_text(encoding="utf-8") for path in LAYER.glob("modules/*.kql")}
     for item in WORKBOOK["items"]:
         if item["type"] == 3:
             found[item["name"]] = item["content"]["query"]

@@ -1,7 +1,9 @@
 """The workflows below .github/: least permissions, no secret in reach of a log, and nothing named that is not there."""
 
+import json
 import re
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -176,6 +178,42 @@ def test_a_deployment_checks_the_variables_before_anything_else() -> None:
         assert done.returncode == code
         assert ("AZURE_TENANT_ID" in done.stdout) == bool(code)
         assert "AZURE_CLIENT_ID" not in done.stdout or not given
+
+
+def test_a_deployment_sets_the_switches_that_the_environment_has_and_no_other_variable(tmp_path: Path) -> None:
+    [script] = [script for script in scripts("deploy.yml") if "main.parameters.json" in script]
+    azd = tmp_path / "azd"
+    azd.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/said\n')
+    azd.chmod(0o755)
+    (tmp_path / "python").symlink_to(sys.executable)
+    variables = {"ENABLE_ALERTS": "true", "ALERT_EMAIL": "desk@example.com; echo no", "SOMETHING_ELSE": "1"}
+    done = subprocess.run(
+        ["bash", "-e"],
+        input=script,
+        cwd=ROOT,
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "VARIABLES": json.dumps(variables)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "said").read_text().splitlines() == [
+        "env set ALERT_EMAIL desk@example.com; echo no",
+        "env set ENABLE_ALERTS true",
+    ]
+
+
+def test_every_bicep_file_is_built_and_linted_and_the_infrastructure_is_checked() -> None:
+    steps_of_it = jobs("ci.yml")["infrastructure"]["steps"]
+    [script] = [step["run"] for step in steps_of_it if "run" in step]
+    assert {"az bicep build", "az bicep lint"} <= set(re.findall(r"az bicep (?:build|lint)(?= --file)", script))
+    assert any("checkov-action" in step.get("uses", "") for step in steps_of_it)
+    checked = yaml.safe_load((ROOT / ".checkov.yaml").read_text(encoding="utf-8"))
+    assert "bicep" in checked["framework"]
+    assert not any("infra".startswith(path) for path in checked["skip-path"])
+    for path in ROOT.glob("infra/**/*.bicep"):
+        for reason in re.findall(r"checkov:skip=\w+(.*)", path.read_text(encoding="utf-8")):
+            assert re.match(r":\w+ .*\w", reason), path
 
 
 def covered(ecosystem: str) -> set[Path]:

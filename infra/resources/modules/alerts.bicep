@@ -30,14 +30,14 @@ var rules = [
     key: 'failures'
     displayName: 'Agents: requests fail'
     description: 'In 15 minutes more than ${failurePercent} % of the requests of an agent ended with a 5xx, or there were as many error records.'
-    query: replace(loadTextContent('../alerts/failures.kql'), '{threshold}', string(failurePercent))
+    query: replace(loadTextContent('failures.kql'), '{threshold}', string(failurePercent))
     severity: 1
   }
   {
     key: 'latency'
     displayName: 'Agents: answers are slow'
     description: 'In 15 minutes the 95th percentile of an agent was above ${latencyMilliseconds} ms.'
-    query: replace(loadTextContent('../alerts/latency.kql'), '{threshold}', string(latencyMilliseconds))
+    query: replace(loadTextContent('latency.kql'), '{threshold}', string(latencyMilliseconds))
     severity: 2
   }
 ]

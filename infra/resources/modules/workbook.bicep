@@ -14,7 +14,7 @@ resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
     category: 'workbook'
     sourceId: applicationInsightsId
     version: '1.0'
-    serializedData: loadTextContent('../workbook.json')
+    serializedData: loadTextContent('workbook.json')
   }
 }
 

@@ -19,10 +19,22 @@ from repo_tools.repository import ROOT, Agent
 
 # Of the agent's own folder, and not of folders below it: written anew, or of no use without this repository.
 _NOT_COPIED = ("Dockerfile", "README.md", "pyproject.toml", "requirements.txt", "evaluation", manifest.FILE)
+_ROLES = "tools/src/repo_tools/agent_roles"
+_INFRASTRUCTURE_TESTS = ("test_infrastructure.py", "test_telemetry.py")
 _NEVER = shutil.ignore_patterns(
     "__pycache__", "*.egg-info", "node_modules", ".venv", ".state", ".*_cache", ".hypothesis", "*.sqlite*",
     ".env", ".env.*", ".azure", ".git",
 )  # fmt: skip
+
+
+class _Readable(yaml.SafeDumper):
+    """Writes a text of several lines, such as a hook, as such."""
+
+
+_Readable.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None),
+)
 
 
 class EjectRefused(Exception):
@@ -43,6 +55,7 @@ def eject(agent: Agent, target: Path, *, root: Path = ROOT) -> None:
     pyproject = _pyproject(agent, root)
     dockerfile = _dockerfile(agent, root)
     readme = _readme(agent, root)
+    infrastructure = _infrastructure_readme(root)
 
     def left_behind(folder: str, names: list[str]) -> set[str]:
         here = set(_NOT_COPIED) if Path(folder) == agent.folder else set()
@@ -55,12 +68,14 @@ def eject(agent: Agent, target: Path, *, root: Path = ROOT) -> None:
     hashed = [
         f"./wheels/{path.name} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}" for path in built.values()
     ]
+    _copy_infrastructure(root, target)
     testing = root / "shared/agent-runtime/src/agent_runtime/testing"
     conftest = root / "conftest.py"
     shutil.copy(conftest, target / "conftest.py")
     names = {name: f"wheels/{path.name}" for name, path in built.items()}
     files = {
         "README.md": readme,
+        "infra/README.md": infrastructure,
         "pyproject.toml": pyproject.replace("@WHEELS@", texts.wheel_dependencies(names)),
         "requirements.txt": texts.REQUIREMENTS + "\n".join(["-r requirements.lock", *hashed]) + "\n",
         "requirements-dev.lock": development_lock(
@@ -83,6 +98,27 @@ def eject(agent: Agent, target: Path, *, root: Path = ROOT) -> None:
     for path in target.rglob("*.py"):
         if path.is_relative_to(target / "tests"):
             path.write_text(_inside(path.read_text(encoding="utf-8"), agent), encoding="utf-8")
+
+
+def _copy_infrastructure(root: Path, target: Path) -> None:
+    """The Bicep layer, the hook that grants roles, and their tests. Switches leave out what an agent does not need."""
+    shutil.copytree(root / "infra", target / "infra")
+    shutil.copytree(root / _ROLES, target / "tools/agent_roles", ignore=_NEVER)
+    for name in _INFRASTRUCTURE_TESTS:
+        shutil.copy(root / "tests" / name, target / "tests" / name)
+    for path in (*target.glob("tools/agent_roles/*.py"), *(target / "tests" / name for name in _INFRASTRUCTURE_TESTS)):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace("repo_tools.agent_roles", "agent_roles"), encoding="utf-8")
+
+
+def _infrastructure_readme(root: Path) -> str:
+    """What `docs/deploy.md` says of the layers and their switches, with its links out made plain text."""
+    page = (root / "docs/deploy.md").read_text(encoding="utf-8")
+    part = re.search(r"^## With azd: what is made\n.*?(?=^## )", page, re.MULTILINE | re.DOTALL)
+    if not part:
+        raise EjectRefused("docs/deploy.md has no part about what is made any more: change repo_tools.eject with it")
+    text = re.sub(r"\[([^\]]+)\]\(\.\./[^)]+\)", r"\1", part[0])
+    return re.sub(r"^#(#+)", r"\1", text, flags=re.MULTILINE).rstrip() + "\n"
 
 
 def _tests_of_this_repository(folder: Path, names: list[str]) -> set[str]:
@@ -112,7 +148,7 @@ def _pyproject(agent: Agent, root: Path) -> str:
     text = re.sub(r"\n\[tool\.repo-tools\]\n(?:[^\[].*\n)*", "", text)
     settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
     settings.pop("markers", None)
-    return text + texts.pytest_settings(settings | {"testpaths": ["tests"]})
+    return text + texts.pytest_settings(settings | {"testpaths": ["tests"], "pythonpath": ["tools"]})
 
 
 def _dockerfile(agent: Agent, root: Path) -> str:
@@ -151,11 +187,20 @@ def _azure_yaml(agent: Agent, azure: dict[str, Any], *, code: bool) -> str:
     document = {
         "name": agent.name,
         "requiredVersions": azure["requiredVersions"],
-        "infra": {"provider": "microsoft.foundry"},
+        "infra": azure["infra"],
+        "hooks": _hooks(azure["hooks"]),
         "services": project | {agent.name: own},
     }
     header = texts.AZURE_CODE if code else texts.AZURE
-    return header + yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=118)
+    return header + yaml.dump(document, Dumper=_Readable, sort_keys=False, allow_unicode=True, width=118)
+
+
+def _hooks(hooks: dict[str, Any]) -> dict[str, Any]:
+    text = yaml.safe_dump(hooks, sort_keys=False)
+    text = _replaced(text, "tools/src", "tools", of="azure.yaml")
+    found = yaml.safe_load(_replaced(text, "repo_tools.agent_roles", "agent_roles", of="azure.yaml"))
+    assert isinstance(found, dict)  # noqa: S101 - as it was written
+    return found
 
 
 def _manifest(agent: Agent, azure: dict[str, Any]) -> str:

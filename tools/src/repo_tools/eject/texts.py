@@ -79,6 +79,8 @@ Dockerfile
 Makefile
 conftest.py
 requirements-dev.lock
+infra/
+tools/
 tests/
 examples/
 .env
@@ -97,6 +99,8 @@ AZDIGNORE = """\
 agent.yaml
 azure.yaml
 azure.code.yaml
+infra/
+tools/
 .azure/
 .env
 .env.*
@@ -177,6 +181,9 @@ make test     its tests{clients}
 
 **Deploy the code** without an image: `cp azure.code.yaml azure.yaml`, then the same. Foundry installs
 `requirements.txt` and starts `main.py`. Not verified against Azure.
+
+**Beside the agent**: telemetry, and by switches alerts, a Key Vault and a search service; what they cost, and how to
+take all of it down: [infra](infra/README.md). A hook of `azure.yaml` grants the agent's identity its roles there.
 
 **Ask it**: `azd ai agent invoke {agent.name}{protocol} "…"`, with `--local` while it runs here.
 
