@@ -22,10 +22,10 @@ resource search 'Microsoft.Search/searchServices@2025-05-01' = {
   // checkov:skip=CKV_AZURE_209:one replica is enough to try it; two or three cost two or three times as much
   properties: {
     disableLocalAuth: true
-    hostingMode: 'default'
+    hostingMode: 'Default'
     partitionCount: 1
     replicaCount: 1
-    publicNetworkAccess: 'enabled'
+    publicNetworkAccess: 'Enabled'
   }
 }
 
