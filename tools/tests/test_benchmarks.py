@@ -1,10 +1,11 @@
 """The benchmarks run, at a small size, and fail where they must."""
 
+import asyncio
 import subprocess
 import sys
 
 import pytest
-from repo_tools.benchmarks import conversations
+from repo_tools.benchmarks import conversations, streams
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -31,6 +32,18 @@ def test_runs_compare_a_run_with_its_model_and_tools_and_memory_with_itself() ->
     assert done.returncode == 0, done.stderr
     for part in ("overhead: ", " ms a step", "against its model and tools", "did not end with a report: 0"):
         assert part in done.stdout
+
+
+def test_streams_compare_the_emitter_with_bytes_and_many_streams_with_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "_EVENTS", 20)
+    monkeypatch.setattr(streams, "_ROUNDS", 1)
+    monkeypatch.setattr(streams, "_FEW", 2)
+    few, many, wrong, growth = asyncio.run(streams._many(4))
+    assert few > 0
+    assert many > 0
+    assert not wrong
+    assert growth > 0.5
+    assert asyncio.run(streams._cost()) > 0
 
 
 def test_an_unknown_benchmark_is_named_with_those_there_are() -> None:

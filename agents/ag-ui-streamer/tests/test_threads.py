@@ -24,7 +24,6 @@ async def test_threads_are_listed_for_their_user_the_last_used_first(served, say
     assert [thread["id"] for thread in listed] == ["t1", "t2"]
     assert listed[0]["title"].startswith("About t1: very")
     assert listed[0]["title"].endswith("…")
-    assert listed[0]["running"] is False
     assert [thread["title"] for thread in hers] == ["Mine."]
     assert (other.status_code, other.json()["error"]["code"]) == (404, "not_found")
 

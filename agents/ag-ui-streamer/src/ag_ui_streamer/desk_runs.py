@@ -20,7 +20,7 @@ from ag_ui_streamer.emitter import RunEmitter
 from ag_ui_streamer.history import messages_of
 from ag_ui_streamer.live_runs import LiveRun, LiveRuns, replay, split
 from ag_ui_streamer.progress import Interrupted, Progress, Question, StateChanged, ToolResult
-from ag_ui_streamer.run_log import LoggedRun, RunLog
+from ag_ui_streamer.run_log import Part, RunLog
 from ag_ui_streamer.threads import Thread, Threads
 
 logger = logging.getLogger(__name__)
@@ -57,10 +57,18 @@ class DeskRuns:
             return await self._admit(user, wanted, invocation_id)
 
     async def _admit(self, user: str, wanted: RunRequest, invocation_id: str) -> AsyncIterator[bytes]:
-        if known := await self.read(user, wanted.run_id, 0):
-            return known
+        if live := self.live.get(user, wanted.run_id):
+            return live.read()
         await self.live.free(user, wanted.thread_id)
-        thread = await self.thread(user, wanted.thread_id)
+        # At once: each is a turn of a thread, which takes long while the event loop is busy.
+        (same, unended), thread = await asyncio.gather(
+            self._log.look(user, wanted.run_id, wanted.thread_id), self._threads.get(user, wanted.thread_id)
+        )
+        if same is not None and (known := await self.read(user, wanted.run_id, 0)):
+            return known
+        if unended:
+            await self._end_interrupted(user, wanted.thread_id)
+            thread = await self._threads.get(user, wanted.thread_id)
         messages, answers = list(wanted.messages), list(wanted.answers)
         questions = [Question(**one) for one in thread.pending]
         if wanted.is_text:
@@ -69,8 +77,15 @@ class DeskRuns:
             answers = [Answer(one.interrupt_id, "cancelled") for one in questions]
         self._approvals.check(questions, answers, thread.answered)
         conversation_of(messages, decided=[_decided(question, {}) for question in questions])
-        thread.messages, thread.run_id, thread.is_running = messages, wanted.run_id, True
-        run = LiveRun(user, wanted.thread_id, wanted.run_id, invocation_id)
+        thread.messages = messages
+        run = LiveRun(
+            self._log,
+            user,
+            wanted.thread_id,
+            wanted.run_id,
+            invocation_id=invocation_id,
+            given=json.dumps(asdict(thread), ensure_ascii=False),
+        )
         work = _Work(
             assistant=self._assistant,
             approvals=self._approvals,
@@ -91,36 +106,38 @@ class DeskRuns:
         if logged is None:
             return None
         if not logged.ended:
-            await self._end_interrupted(logged)
+            await self._end_interrupted(user, logged.thread_id)
         return replay(await self._log.events(logged), after)
 
-    async def thread(self, user: str, thread_id: str) -> Thread:
-        """The thread as it is now. A run that died with its process is ended first."""
-        thread = await self._threads.get(user, thread_id)
-        if thread.is_running and self.live.of_thread(user, thread_id) is None:
-            logged = await self._log.find(user, thread.run_id)
-            if logged is None:
-                thread.is_running = False
-                await self._threads.put(user, thread)
-            elif not logged.ended:
-                await self._end_interrupted(logged)
-            return await self._threads.get(user, thread_id)
-        return thread
+    async def thread(self, user: str, thread_id: str) -> tuple[Thread, str | None]:
+        """The thread as its last run left it, and its run in progress. While one is, the thread is as the run found it,
+        with what the user said."""
+        await self._end_interrupted(user, thread_id)
+        if live := self.live.of_thread(user, thread_id):
+            return Thread(**json.loads(live.given)), live.run_id
+        return await self._threads.get(user, thread_id), None
 
     async def threads(self, user: str) -> list[Thread]:
+        await self._end_interrupted(user)
         return await self._threads.list(user)
 
-    async def _end_interrupted(self, logged: LoggedRun) -> None:
-        events = await self._log.events(logged)
-        last = split(RunEmitter(logged.thread_id, logged.run_id).fail(*_INTERRUPTED))[-1:]
-        if not events:
-            last = split(RunEmitter(logged.thread_id, logged.run_id).fail(*_INTERRUPTED))
-        await self._log.append(logged, len(events) + 1, last, ended=True)
-        thread = await self._threads.get(logged.user, logged.thread_id)
-        if thread.run_id == logged.run_id and thread.is_running:
-            thread.is_running = False
+    async def _end_interrupted(self, user: str, thread_id: str = "") -> None:
+        """End the runs, of one thread or of all, that died with their process: each keeps what it had said."""
+        for logged in await self._log.unended(user, thread_id):
+            if self.live.get(user, logged.run_id):
+                continue
+            now = await self._log.find(user, logged.run_id)
+            if now is None or now.ended:  # It ended after it was found.
+                continue
+            events = await self._log.events(logged)
+            thread = Thread(**json.loads(logged.given))
             thread.messages += messages_of(events)
-            await self._threads.put(logged.user, thread)
+            kept = await self._threads.get(user, logged.thread_id)
+            if kept.updated <= thread.updated:  # no other run of the thread has ended since it began
+                await self._threads.put(user, thread)
+            error = RunEmitter(logged.thread_id, logged.run_id).fail(*_INTERRUPTED)
+            last = split(error)[-1:] if events else split(error)  # with RUN_STARTED where there is none
+            await self._log.append([Part(logged, len(events) + 1, last, ended=True)])
 
 
 @dataclass(slots=True)
@@ -143,7 +160,6 @@ class _Work:
         emitter = RunEmitter(run.thread_id, run.run_id, earlier_calls=waiting)
         try:
             run.publish(emitter.start())
-            await self.threads.put(run.user, self.thread)
             async with aclosing(self._progress(run.user)) as happening:
                 async for happened in happening:
                     self._note(happened)
@@ -170,7 +186,6 @@ class _Work:
     async def settle(self, run: LiveRun, events: list[bytes]) -> None:
         """Keep what the run leaves in its thread."""
         self.thread.messages = [*self.thread.messages, *messages_of(events)]
-        self.thread.is_running = False
         try:
             await self.threads.put(run.user, self.thread)
         except StateStoreError:

@@ -86,12 +86,11 @@ async def _threads(runs: DeskRuns, user: str, thread_id: str | None) -> dict[str
     if thread_id is None:
         return {
             "threads": [
-                {"id": one.thread_id, "title": one.title, "updated": one.updated, "running": one.is_running}
-                for one in await runs.threads(user)
+                {"id": one.thread_id, "title": one.title, "updated": one.updated} for one in await runs.threads(user)
             ]
         }
-    thread = await runs.thread(user, thread_id)
-    if not thread.run_id:
+    thread, run_id = await runs.thread(user, thread_id)
+    if not thread.messages:
         raise BadRequest("not_found", "No thread of yours has this id.", status=404)
     return {
         "id": thread.thread_id,
@@ -103,7 +102,7 @@ async def _threads(runs: DeskRuns, user: str, thread_id: str | None) -> dict[str
             as_interrupt(Question(**one)).model_dump(mode="json", by_alias=True, exclude_none=True)
             for one in thread.pending
         ],
-        "run": thread.run_id if thread.is_running else None,
+        "run": run_id,
     }
 
 

@@ -1,5 +1,6 @@
 """The runs in progress in this process. A run works on when nobody reads it; any number of readers follow it, each from
-the event it asks for, and none of them holds anything but its place: a slow reader costs no memory.
+the event it asks for, and none of them holds anything but its place: a slow reader costs no memory. What is in the log
+is kept in memory only for the readers that keep up.
 """
 
 import asyncio
@@ -7,11 +8,19 @@ import logging
 import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
-from ag_ui_streamer.run_log import LoggedRun, RunLog
+from ag_ui_streamer.run_log import LoggedRun, Part, RunLog
 
 logger = logging.getLogger(__name__)
 
+_WINDOW = 256
+"""How many of a run's events that are in the log are kept in memory too."""
+_PAGE = 512
 _SECONDS_TO_LEAVE = 0.5
+_WRITTEN_EVERY = 0.1
+"""Seconds. A process that is killed loses as much of what it has shown; its readers saw it, and learn of the end."""
+_FEW = 20
+_PAUSE_EACH = 0.00125
+"""Seconds for each run in progress, where there are more than a few: a quarter of a second with 200."""
 _SEPARATOR = b"\n\n"
 
 
@@ -33,18 +42,26 @@ async def replay(events: list[bytes], after: int) -> AsyncIterator[bytes]:
 class LiveRun:
     """One run: what it has said so far, and whether it goes on."""
 
-    def __init__(self, user: str, thread_id: str, run_id: str, invocation_id: str) -> None:
+    def __init__(
+        self, log: RunLog, user: str, thread_id: str, run_id: str, *, invocation_id: str, given: str = "{}"
+    ) -> None:
+        self._log = log
+        self.given = given
         self.user = user
         self.thread_id = thread_id
         self.run_id = run_id
         self.invocation_id = invocation_id
-        self.events: list[bytes] = []
+        self._events: list[bytes] = []
+        self._dropped = 0
+        """How many events are in the log only."""
         self.readers = 0
         self.left = asyncio.Event()
         """Set while nobody reads, once somebody has."""
         self.is_stopped = False
         """Whether somebody has it stop; a task that is cancelled otherwise ends with its process."""
         self.is_ending = False
+        self.pause: Callable[[], float] = float
+        """How long a reader waits between two looks, in seconds."""
         self.task: asyncio.Task[None] | None = None
         self.logged: LoggedRun | None = None
         self.written = 0
@@ -54,8 +71,46 @@ class LiveRun:
 
     def publish(self, frames: bytes) -> None:
         """Show one or more encoded events to every reader."""
-        self.events += split(frames)
+        self._events += split(frames)
         self._wake()
+
+    @property
+    def count(self) -> int:
+        """How many events there are so far."""
+        return self._dropped + len(self._events)
+
+    def unwritten(self, last: list[bytes] | None = None) -> Part | None:
+        """What is not in the log yet, perhaps with the run's terminal event; None for nothing."""
+        events = self._events[self.written - self._dropped :] + (last or [])
+        if not events or self.logged is None:
+            return None
+        return Part(self.logged, self.written + 1, events, ended=bool(last))
+
+    def note_written(self, part: Part) -> None:
+        self.written += len(part.events)
+        drop = max(0, min(self.written, self.count) - _WINDOW - self._dropped)
+        del self._events[:drop]
+        self._dropped += drop
+
+    async def all(self) -> list[bytes]:
+        """All events so far; those in memory where the log cannot be read."""
+        try:
+            logged = await self._log.events(self.logged, most=self._dropped) if self.logged and self._dropped else []
+        except sqlite3.Error:
+            logger.exception("a thread will lack what its run said first")
+            logged = []
+        return logged + self._events
+
+    async def begin(self) -> None:
+        """Have a place in the log."""
+        if self.logged is None:
+            _, self.logged = await self._log.begin(
+                self.user,
+                self.run_id,
+                invocation_id=self.invocation_id,
+                thread_id=self.thread_id,
+                given=self.given,
+            )
 
     def end(self) -> None:
         self._ended = True
@@ -73,7 +128,7 @@ class LiveRun:
 
     async def changed(self, seen: int) -> bool:
         """Wait for more than `seen` events; False when there will be none."""
-        while len(self.events) <= seen:
+        while self.count <= seen:
             if self._ended:
                 return False
             await self._news.wait()
@@ -86,13 +141,17 @@ class LiveRun:
         place = max(after, 0)
         try:
             while await self.changed(place):
-                events = self.events[place:]
+                if place < self._dropped and self.logged is not None:
+                    events = await self._log.events(self.logged, place, most=min(_PAGE, self._dropped - place))
+                else:
+                    events = self._events[place - self._dropped :]
                 yield numbered(events, place + 1)
                 place += len(events)
-            if place != len(self.events) or place == after:
+                if pause := self.pause():
+                    await asyncio.sleep(pause)
+            if place == max(after, 0):
                 # The reader's cursor lies at the end or beyond: it still learns how the run ended.
-                async for last in replay(self.events, after):
-                    yield last
+                yield numbered(self._events[-1:], self.count)
         finally:
             self.readers -= 1
             if not self.readers:
@@ -119,6 +178,7 @@ class LiveRuns:
 
     def __init__(self, log: RunLog) -> None:
         self._log = log
+        self._writing: asyncio.Task[None] | None = None
         self._threads: dict[tuple[str, str], LiveRun] = {}
         self._runs: dict[tuple[str, str], LiveRun] = {}
 
@@ -152,6 +212,9 @@ class LiveRuns:
         """Start a run whose thread is free. `drive` and `settle` raise nothing."""
         self._threads[run.user, run.thread_id] = run
         self._runs[run.user, run.run_id] = run
+        run.pause = self._pause
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write_on())
         run.task = asyncio.create_task(self._work(run, drive, settle))
 
     async def stop_all(self) -> None:
@@ -161,40 +224,40 @@ class LiveRuns:
             if not run.is_ending and not run.is_stopped and run.task is not None:
                 run.task.cancel()
         await asyncio.gather(*(run.task for run in runs if run.task is not None), return_exceptions=True)
+        if self._writing is not None:
+            self._writing.cancel()
 
     async def _work(self, run: LiveRun, drive: Drive, settle: Settle) -> None:
-        writing = asyncio.create_task(self._write(run))
         try:
             last = split(await drive(run))
             run.is_ending = True
-            await settle(run, run.events + last)
-            writing.cancel()
-            await asyncio.gather(writing, return_exceptions=True)
-            await self._finish(run, last)
-            run.events += last
+            await self._write([run])
+            await settle(run, await run.all() + last)
+            await self._write([run], last)
+            run.publish(b"".join(last))
         finally:
-            writing.cancel()
             del self._threads[run.user, run.thread_id], self._runs[run.user, run.run_id]
             run.end()
 
-    async def _write(self, run: LiveRun) -> None:
-        try:
-            await self._begin(run)
-            while await run.changed(run.written):
-                events = run.events[run.written :]
-                await self._log.append(await self._begin(run), run.written + 1, events)
-                run.written += len(events)
-        except sqlite3.Error:
-            logger.exception("a run's events are not kept for now")
+    def _pause(self) -> float:
+        """With many streams open, each sends its events in groups: a chunk costs the host more than an event."""
+        return len(self._runs) * _PAUSE_EACH if len(self._runs) > _FEW else 0.0
 
-    async def _finish(self, run: LiveRun, last: list[bytes]) -> None:
-        try:
-            events = run.events[run.written :] + last
-            await self._log.append(await self._begin(run), run.written + 1, events, ended=True)
-        except sqlite3.Error:
-            logger.exception("a run cannot be replayed: its events are not kept")
+    async def _write_on(self) -> None:
+        """Write what all runs say, many events at once: one by one, the log would cost more than the rest."""
+        while self._runs:
+            await self._write([run for run in self._runs.values() if not run.is_ending])
+            await asyncio.sleep(_WRITTEN_EVERY)
 
-    async def _begin(self, run: LiveRun) -> LoggedRun:
-        if run.logged is None:
-            _, run.logged = await self._log.begin(run.user, run.run_id, run.invocation_id, run.thread_id)
-        return run.logged
+    async def _write(self, runs: list[LiveRun], last: list[bytes] | None = None) -> None:
+        try:
+            for run in runs:
+                await run.begin()
+            parts = [(run, part) for run in runs if (part := run.unwritten(last))]
+            if parts:
+                await self._log.append([part for _, part in parts])
+            for run, part in parts:
+                if run.written + 1 == part.number:  # or the run has ended meanwhile, and written it itself
+                    run.note_written(part)
+        except sqlite3.Error:
+            logger.exception("events of runs are not kept, and cannot be replayed")

@@ -24,11 +24,13 @@ CREATE TABLE IF NOT EXISTS runs (
   run_id TEXT NOT NULL,
   invocation_id TEXT NOT NULL,
   thread_id TEXT NOT NULL,
+  given TEXT NOT NULL,
   begun REAL NOT NULL,
   ended INTEGER NOT NULL DEFAULT 0,
   UNIQUE (user, run_id)
 );
 CREATE INDEX IF NOT EXISTS runs_by_invocation ON runs (user, invocation_id);
+CREATE INDEX IF NOT EXISTS runs_unended ON runs (user) WHERE NOT ended;
 CREATE INDEX IF NOT EXISTS runs_by_age ON runs (begun);
 CREATE TABLE IF NOT EXISTS events (
   run INTEGER NOT NULL REFERENCES runs (seq) ON DELETE CASCADE,
@@ -37,11 +39,15 @@ CREATE TABLE IF NOT EXISTS events (
   PRIMARY KEY (run, number)
 ) WITHOUT ROWID;
 """
-_ONE = "SELECT seq, user, run_id, invocation_id, thread_id, ended FROM runs WHERE user = ? AND run_id = ?"
+_ONE = "SELECT seq, user, run_id, invocation_id, thread_id, ended, given FROM runs WHERE user = ? AND run_id = ?"
 _ANY = (
-    "SELECT seq, user, run_id, invocation_id, thread_id, ended FROM runs"
+    "SELECT seq, user, run_id, invocation_id, thread_id, ended, given FROM runs"
     " WHERE user = ? AND ? IN (run_id, invocation_id)"
     " ORDER BY run_id = ? DESC, seq DESC LIMIT 1"
+)
+_UNENDED = (
+    "SELECT seq, user, run_id, invocation_id, thread_id, ended, given FROM runs"
+    " WHERE user = ? AND NOT ended AND ? IN (thread_id, '') ORDER BY seq"
 )
 _BUSY_SECONDS = 15.0
 _SWEPT_EVERY = 200
@@ -56,6 +62,20 @@ class LoggedRun:
     invocation_id: str
     thread_id: str
     ended: bool
+    given: str
+    """JSON of what the run began with: what its thread is made up from, if its process dies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some of a run's events."""
+
+    run: LoggedRun
+    number: int
+    """Of the first of them."""
+    events: Sequence[bytes]
+    ended: bool = False
+    """Whether the last of them is the run's terminal event."""
 
 
 class RunLog:
@@ -69,16 +89,18 @@ class RunLog:
         self._connection: sqlite3.Connection | None = None
         self._begun = 0
 
-    async def begin(self, user: str, run_id: str, invocation_id: str, thread_id: str) -> tuple[bool, LoggedRun]:
+    async def begin(
+        self, user: str, run_id: str, *, invocation_id: str, thread_id: str, given: str
+    ) -> tuple[bool, LoggedRun]:
         """Whether the run is new to its user, and the run."""
 
         def begin(db: sqlite3.Connection) -> tuple[bool, LoggedRun]:
             if self._begun % _SWEPT_EVERY == 0:
                 db.execute("DELETE FROM runs WHERE begun < ?", (self._now() - self._kept_for,))
             self._begun += 1
-            values = (user, run_id, invocation_id, thread_id, self._now())
+            values = (user, run_id, invocation_id, thread_id, given, self._now())
             new = db.execute(
-                "INSERT INTO runs (user, run_id, invocation_id, thread_id, begun) VALUES (?, ?, ?, ?, ?)"
+                "INSERT INTO runs (user, run_id, invocation_id, thread_id, given, begun) VALUES (?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT DO NOTHING",
                 values,
             ).rowcount
@@ -87,14 +109,16 @@ class RunLog:
 
         return await self._do(begin)
 
-    async def append(self, run: LoggedRun, number: int, events: Sequence[bytes], *, ended: bool = False) -> None:
-        """Write events, the first of which has this number. What is there already stays as it is."""
+    async def append(self, parts: Sequence[Part]) -> None:
+        """Write events of any number of runs, in one transaction. What is there already stays as it is."""
 
         def append(db: sqlite3.Connection) -> None:
-            rows = [(run.seq, number + place, event) for place, event in enumerate(events)]
+            rows = [
+                (part.run.seq, part.number + place, event) for part in parts for place, event in enumerate(part.events)
+            ]
             db.executemany("INSERT INTO events (run, number, event) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", rows)
-            if ended:
-                db.execute("UPDATE runs SET ended = 1 WHERE seq = ?", (run.seq,))
+            ended = [(part.run.seq,) for part in parts if part.ended]
+            db.executemany("UPDATE runs SET ended = 1 WHERE seq = ?", ended)
 
         await self._do(append)
 
@@ -108,12 +132,30 @@ class RunLog:
 
         return await self._do(find)
 
-    async def events(self, run: LoggedRun) -> list[bytes]:
-        """All events of a run, in their order."""
+    async def unended(self, user: str, thread_id: str = "") -> list[LoggedRun]:
+        """The user's runs, of one thread or of all, that have not ended: they are in progress, or died with their
+        process."""
+
+        def read(db: sqlite3.Connection) -> list[LoggedRun]:
+            return _unended(db, user, thread_id)
+
+        return await self._do(read)
+
+    async def look(self, user: str, run_id: str, thread_id: str) -> tuple[LoggedRun | None, list[LoggedRun]]:
+        """The user's run of this id, and their runs of this thread that have not ended."""
+
+        def read(db: sqlite3.Connection) -> tuple[LoggedRun | None, list[LoggedRun]]:
+            row = db.execute(_ONE, (user, run_id)).fetchone()
+            return _run(row) if row else None, _unended(db, user, thread_id)
+
+        return await self._do(read)
+
+    async def events(self, run: LoggedRun, after: int = 0, *, most: int = -1) -> list[bytes]:
+        """The events of a run from the one after number `after` on; at most `most`, or all."""
 
         def read(db: sqlite3.Connection) -> list[bytes]:
-            rows = db.execute("SELECT event FROM events WHERE run = ? ORDER BY number", (run.seq,))
-            return [bytes(event) for (event,) in rows]
+            query = "SELECT event FROM events WHERE run = ? AND number > ? ORDER BY number LIMIT ?"
+            return [bytes(event) for (event,) in db.execute(query, (run.seq, after, most))]
 
         return await self._do(read)
 
@@ -142,6 +184,10 @@ class RunLog:
         return self._connection
 
 
-def _run(row: tuple[int, str, str, str, str, int]) -> LoggedRun:
-    seq, user, run_id, invocation_id, thread_id, ended = row
-    return LoggedRun(seq, user, run_id, invocation_id, thread_id, bool(ended))
+def _unended(db: sqlite3.Connection, user: str, thread_id: str) -> list[LoggedRun]:
+    return [_run(row) for row in db.execute(_UNENDED, (user, thread_id))]
+
+
+def _run(row: tuple[int, str, str, str, str, int, str]) -> LoggedRun:
+    seq, user, run_id, invocation_id, thread_id, ended, given = row
+    return LoggedRun(seq, user, run_id, invocation_id, thread_id, bool(ended), given)

@@ -17,3 +17,5 @@ class AgUiSettings(SupportDeskSettings):
     """How long a refund can be approved. Later it can only be cancelled, and nothing is done."""
     thread_days: int = Field(default=30, ge=1, validation_alias="THREAD_DAYS")
     """How long a thread is kept after its last run, and a run's events to be replayed."""
+    max_concurrent_requests: int = Field(default=256, ge=1, validation_alias="MAX_CONCURRENT_REQUESTS")
+    """Requests served at once. More than other agents serve: a stream is open for as long as somebody reads it."""

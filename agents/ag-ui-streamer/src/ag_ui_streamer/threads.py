@@ -28,10 +28,6 @@ class Thread:
     title: str = ""
     updated: float = 0.0
     """Seconds since 1970."""
-    run_id: str = ""
-    """The run that was begun last."""
-    is_running: bool = False
-    """Whether that run has not ended. It may have died with its process."""
     messages: list[Message] = field(default_factory=list)
     state: Any = None
     pending: list[dict[str, Any]] = field(default_factory=list)
@@ -59,7 +55,7 @@ class Threads:
             thread.title = _title(thread.messages)
         await self._write(_body(user, thread.thread_id), _fitting(thread))
         # What is listed is apart, so that a list reads no messages.
-        head = Thread(thread.thread_id, thread.title, thread.updated, thread.run_id, thread.is_running)
+        head = Thread(thread.thread_id, thread.title, thread.updated)
         await self._write(_head(user, thread.thread_id), asdict(head), tags={"user": _digest(user)})
 
     async def _write(self, key: str, value: JSON, *, tags: dict[str, str] | None = None) -> None:

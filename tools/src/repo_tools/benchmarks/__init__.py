@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
-from repo_tools.benchmarks import conversations, deliveries, retrieval, runs
+from repo_tools.benchmarks import conversations, deliveries, retrieval, runs, streams
 
 BENCHMARKS: dict[str, Callable[[int | None], int]] = {
     "conversations": conversations.run,
     "retrieval": retrieval.run,
     "deliveries": deliveries.run,
     "runs": runs.run,
+    "streams": streams.run,
 }
 """By name; each takes a size, or None for its default, prints what it measured, and returns an exit code."""
