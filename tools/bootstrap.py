@@ -58,7 +58,8 @@ def step(message: str, *command: str | Path) -> None:
 def install_node_clients() -> None:
     """Without Node nothing is installed, and the tests that need it are reported as skipped."""
     npm = shutil.which("npm")
-    for lock in sorted(ROOT.glob("agents/*/tests/*/package-lock.json")) if npm else []:
+    locks = [*ROOT.glob("agents/*/tests/*/package-lock.json"), *ROOT.glob("agents/*/page/package-lock.json")]
+    for lock in sorted(locks) if npm else []:
         installed = lock.parent / "node_modules" / "installed-from"
         wanted = hashlib.sha256(lock.read_bytes()).hexdigest()
         if installed.is_file() and installed.read_text() == wanted:

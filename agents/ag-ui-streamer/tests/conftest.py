@@ -16,6 +16,8 @@ from ag_ui_streamer.settings import AgUiSettings
 from agent_runtime.settings import load_settings
 from agent_runtime.testing.scripted_model import ScriptedModel
 from agent_runtime.testing.serving import serve
+from support_desk.desk import open_desk
+from support_desk.handbook_index import open_handbook
 
 NODE_CLIENT = Path(__file__).parent / "ag_ui_client"
 
@@ -117,3 +119,15 @@ async def talk(url: str, turns: list[dict[str, Any]], **fields: Any) -> dict[str
 @pytest.fixture(name="converse")
 def node_client() -> Any:
     return talk
+
+
+async def refunded() -> list[str]:
+    """The amounts of the desk's refunds."""
+    settings = load_settings(AgUiSettings)
+    page = await open_desk(settings, open_handbook(settings)).ledger.entries()
+    return [entry.arguments["amount"] for entry in page.entries if entry.tool == "issue_refund"]
+
+
+@pytest.fixture
+def refunds() -> Any:
+    return refunded

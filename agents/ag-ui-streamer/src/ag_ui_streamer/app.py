@@ -17,6 +17,7 @@ from ag_ui_streamer.agent import Assistant
 from ag_ui_streamer.approvals import Approvals
 from ag_ui_streamer.desk_runs import DeskRuns
 from ag_ui_streamer.invocations import openapi_document, register_invocations
+from ag_ui_streamer.page_routes import page_routes
 from ag_ui_streamer.responses import register_responses
 from ag_ui_streamer.run_log import RunLog
 from ag_ui_streamer.settings import AgUiSettings
@@ -42,6 +43,7 @@ def build_app(
     host = AgUiHost(
         openapi_spec=openapi_document(),
         store=store,
+        routes=[] if settings.hosted else page_routes(),
         options=ResponsesServerOptions(default_fetch_history_count=settings.max_history_items),
         **host_options(settings),
     )
