@@ -83,6 +83,7 @@ infra/
 tools/
 tests/
 examples/
+/page/
 .env
 .env.*
 .azure/
@@ -128,6 +129,7 @@ DOCKERIGNORE = """\
 GITATTRIBUTES = """\
 * text=auto eol=lf
 *.whl binary
+*.png binary
 *.lock linguist-generated=true
 """
 
@@ -160,8 +162,9 @@ def pytest_settings(settings: dict[str, Any]) -> str:
 def readme(agent: Agent, packages: list[str], *, manifest_file: str) -> str:
     """The part about the project. It has no block that a test of the agent would run."""
     shared = " and ".join(f"`{name}`" for name in packages)
-    node = sorted(path.parent.name for path in (agent.folder / "tests").glob("*/package-lock.json"))
-    clients = "".join(f"\nnpm ci --prefix tests/{name}    once, for the tests with Node" for name in node)
+    node = sorted(path.parent for path in agent.folder.glob("**/package-lock.json") if "node_modules" not in path.parts)
+    folders = [folder.relative_to(agent.folder).as_posix() for folder in node]
+    clients = "".join(f"\nnpm ci --prefix {folder}    once, for the tests with Node" for folder in folders)
     protocol = f" --protocol {agent.protocols[0]}" if len(agent.protocols) > 1 else ""
     unlocked = " ".join(f"--no-emit-package {name}" for name in packages)
     return f"""\
