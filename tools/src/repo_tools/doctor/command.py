@@ -88,7 +88,7 @@ def run(options: argparse.Namespace, *, credential: "cloud.Credential | None" = 
             azure = cloud.Azure(cloud.environment(project.root), credential or sign_in(), transport)
             with azure.client:
                 reports += [Report(rule, finding) for rule, finding in cloud.ask(project, azure, options.rule)]
-    except (NotAProject, cloud.CannotAsk) as error:
+    except (NotAProject, cloud.CannotAsk, OSError) as error:
         return _refuse(str(error))
     _print(project, chosen, reports, fixed, azure, as_json=options.json)
     if azure and azure.not_checked and not azure.answers:

@@ -4,6 +4,7 @@ A broken document is a `Problem`, never an exception. Scalars keep their text as
 here, as it is for azd, and not a float.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -157,6 +158,11 @@ def path_from(folder: Path, text: str) -> Path:
     return folder / text if usable else folder / "(not a path)"
 
 
+def real_path(path: Path) -> Path:
+    """The path without its links, also where links lead in a circle: `Path.resolve` raises there up to Python 3.12."""
+    return Path(os.path.realpath(path))
+
+
 def resolve_includes(value: Value, problems: list[Problem], seen: tuple[Path, ...] = ()) -> Value:
     """The value with every `$ref` replaced by the file it names, and the keys beside the `$ref` laid over it. A `$ref`
     that cannot be followed stays.
@@ -178,13 +184,13 @@ def _included(reference: Value, problems: list[Problem], seen: tuple[Path, ...])
             Problem("ref-remote", reference.file, reference.line, f"$ref names an address: {reference.text}")
         )
         return unresolved
-    path = path_from(reference.file.parent, reference.text).resolve()
+    path = real_path(path_from(reference.file.parent, reference.text))
     if not path.is_file():
         problems.append(
             Problem("ref-missing", reference.file, reference.line, f"$ref names {reference.text}, which is not there")
         )
         return unresolved
-    if path in seen or path == reference.file.resolve():
+    if path in seen or path == real_path(reference.file):
         problems.append(Problem("ref-missing", reference.file, reference.line, f"{reference.text} includes itself"))
         return unresolved
     document, found = read_document(path)

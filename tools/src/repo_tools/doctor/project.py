@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from repo_tools.doctor.dockerfile import Dockerfile, read_dockerfile
-from repo_tools.doctor.documents import Problem, Value, path_from, read_document, resolve_includes
+from repo_tools.doctor.documents import Problem, Value, path_from, read_document, real_path, resolve_includes
 from repo_tools.doctor.ignore_file import IgnoreFile, read_ignore_file
 from repo_tools.doctor.requirements import Requirements, read_requirements
 
@@ -94,8 +94,13 @@ class Agent:
 
     @cached_property
     def builds_image(self) -> bool:
-        """Neither a zip of the folder nor an image that exists already."""
-        return not self.code and not self.service["image"] and not self.definition["image"]
+        """Neither a zip of the folder, nor an image that exists already, nor an agent without code."""
+        return not (self.code or self.service["image"] or self.definition["image"] or self.managed)
+
+    @property
+    def managed(self) -> bool:
+        """Whether Foundry runs the agent from its definition alone, with no code of ours."""
+        return self.definition["kind"].text in ("prompt", "voice", "prompt-voice")
 
     @cached_property
     def dockerfile_path(self) -> Path:
@@ -179,7 +184,8 @@ class Project:
     def infrastructure(self) -> tuple[tuple[Path, str], ...]:
         """Bicep and parameter files."""
         files = [path for path in (self.root / "infra").rglob("*") if path.suffix in (".bicep", ".bicepparam", ".json")]
-        return tuple((path, path.read_text(encoding="utf-8-sig", errors="replace")) for path in sorted(files)[:200])
+        files = [path for path in sorted(files) if path.is_file()][:200]
+        return tuple((path, path.read_text(encoding="utf-8-sig", errors="replace")) for path in files)
 
     def relative(self, path: Path) -> str:
         resolved = Path(os.path.normpath(path))
@@ -196,7 +202,7 @@ def references(value: Value) -> Iterator[Value]:
 
 
 def _target(reference: Value) -> Path:
-    return path_from(reference.file.parent, reference.text).resolve()
+    return real_path(path_from(reference.file.parent, reference.text))
 
 
 def read_project(root: Path) -> Project:
@@ -235,7 +241,7 @@ def read_project(root: Path) -> Project:
         document
         for parent in siblings
         for path in sorted(parent.glob("*/agent.yaml"))
-        if path.resolve() not in known and (document := read_document(path)[0])["kind"].text == "hosted"
+        if real_path(path) not in known and (document := read_document(path)[0])["kind"].text == "hosted"
     ]
     return Project(root, azure, written, tuple(agents), tuple(problems), _manifests(agents, problems), tuple(stray))
 

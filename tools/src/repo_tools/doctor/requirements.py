@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,15 +73,18 @@ def read_requirements(folder: Path, root: Path) -> Requirements:
     if pyproject.is_file():
         text = pyproject.read_text(encoding="utf-8-sig", errors="replace")
         try:
-            project = tomllib.loads(text).get("project", {})
+            project = project_table(text)
         except tomllib.TOMLDecodeError as error:
             found = re.search(r"line (\d+)", str(error))
             broken.append((pyproject, int(found[1]) if found else 1, str(error)))
             project = {}
         python = str(project.get("requires-python", ""))
         python_line = _line_of(text, "requires-python")
-        wanted = [str(each) for each in project.get("dependencies", [])]
-        declared += [_dependency(pyproject, _line_of(text, each), each) for each in wanted]
+        wanted = project.get("dependencies", [])
+        if isinstance(wanted, list) and all(isinstance(each, str) for each in wanted):
+            declared += [_dependency(pyproject, _line_of(text, each), each) for each in wanted]
+        else:
+            broken.append((pyproject, _line_of(text, "dependencies"), "`dependencies` is not a list of texts"))
     plain = folder / "requirements.txt"
     texts = list(read_requirement_file(plain)) if plain.is_file() else []
     lock = _lock(folder, root)
@@ -94,6 +97,16 @@ def read_requirements(folder: Path, root: Path) -> Requirements:
         tuple(declared) + tuple(texts), locked, lock, python, python_line,
         pyproject if pyproject.is_file() else None, tuple(broken),
     )  # fmt: skip
+
+
+def project_table(pyproject: str) -> dict[str, Any]:
+    """[project] of a pyproject.toml; empty where there is none.
+
+    Raises:
+        tomllib.TOMLDecodeError: the text is not TOML.
+    """
+    project = tomllib.loads(pyproject).get("project")
+    return project if isinstance(project, dict) else {}
 
 
 def read_requirement_file(path: Path) -> Iterator[Dependency]:
@@ -119,22 +132,36 @@ def _dependency(path: Path, number: int, line: str) -> Dependency:
 
 
 def _lock(folder: Path, root: Path) -> Path | None:
-    names = ("requirements.lock", "uv.lock")
-    places = [folder / name for name in names] + [root / "uv.lock"]
-    return next((path for path in places if path.is_file()), None)
+    own = next((folder / name for name in ("requirements.lock", "uv.lock") if (folder / name).is_file()), None)
+    shared = root / "uv.lock"
+    # The root's lock may be that of something else: it counts where the agent is a member of its workspace.
+    if own or not shared.is_file() or not folder.is_relative_to(root):
+        return own
+    return shared if _is_member(shared, folder.relative_to(root).as_posix()) else None
+
+
+def _is_member(lock: Path, folder: str) -> bool:
+    sources = [source for _, source in _uv_packages(lock.read_text(encoding="utf-8-sig", errors="replace"))]
+    return any(folder in (source.get("editable"), source.get("virtual")) for source in sources)
+
+
+def _uv_packages(text: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """The packages of a uv.lock, each with its source; none where the file is not one."""
+    try:
+        packages = tomllib.loads(text).get("package")
+    except tomllib.TOMLDecodeError:
+        return []
+    tables = [each for each in packages if isinstance(each, dict)] if isinstance(packages, list) else []
+    return [(each, each["source"]) for each in tables if isinstance(each.get("source"), dict)]
 
 
 def _uv_lock(path: Path) -> Iterator[Dependency]:
     text = path.read_text(encoding="utf-8-sig", errors="replace")
-    try:
-        packages: list[dict[str, Any]] = tomllib.loads(text).get("package", [])
-    except tomllib.TOMLDecodeError:
-        return
-    for package in packages:
-        name, version = package.get("name"), package.get("version")
-        if name and version and "registry" in package.get("source", {}):
-            line = _line_of(text, f'name = "{name}"')
-            yield Dependency(path, line, f"{name}=={version}", Requirement(f"{name}=={version}"), hashed=True)
+    for package, source in _uv_packages(text):
+        pinned = _dependency(path, 1, f"{package.get('name')}=={package.get('version')}")
+        if pinned.version and "registry" in source:
+            line = _line_of(text, f'name = "{package["name"]}"')
+            yield replace(pinned, line=line, hashed=True)
 
 
 def _line_of(text: str, part: str) -> int:

@@ -9,6 +9,8 @@ from repo_tools.doctor.project import Agent, Project
 from repo_tools.doctor.rule import Finding, rule
 from repo_tools.doctor.rules.images import startup
 
+_SERVERS = {"uvicorn", "gunicorn", "hypercorn", "granian", "flask", "quart", "streamlit", "chainlit"}
+"""Programs that start an agent's application; without a lock it is not seen which package brings them."""
 _RUNTIME = re.compile(r"python_3_(?:1[2-9])|dotnet_(?:9|[1-9]\d)")
 
 
@@ -23,7 +25,8 @@ def startup_missing(project: Project) -> Iterator[Finding]:
     entry point" (Azure/azure-dev, azure.ai.agents, internal/cmd/helpers.go)."""
     for agent in project.agents:
         known = any((agent.folder / name).is_file() for name in ("main.py", "package.json"))
-        if agent.is_python and agent.service and not agent.code and not startup(agent).text and not known:
+        hosted = agent.is_python and not agent.managed
+        if hosted and agent.service and not agent.code and not startup(agent).text and not known:
             yield Finding(
                 agent.service.file, agent.service.line, f"{agent.key} has neither `startupCommand` nor main.py"
             )
@@ -75,8 +78,11 @@ def _is_module(agent: Agent, name: str) -> bool:
     installed = {each.name.replace("-", "_") for each in (*agent.requirements.declared, *agent.requirements.locked)}
     path = path_from(Path(), name.replace(".", "/"))
     places = [base / path for base in (agent.folder, agent.folder / "src")]
-    return top in installed or any(
-        (place / "__main__.py").is_file() or place.with_suffix(".py").is_file() for place in places
+    unseen = not agent.requirements.locked and top in _SERVERS
+    return (
+        unseen
+        or top in installed
+        or any((place / "__main__.py").is_file() or place.with_suffix(".py").is_file() for place in places)
     )
 
 

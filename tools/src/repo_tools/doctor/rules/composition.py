@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from repo_tools.doctor.documents import Value, path_from
 from repo_tools.doctor.project import AGENT_HOST, RESOURCE_HOSTS, Agent, Project
 from repo_tools.doctor.rule import Finding, rule
+from repo_tools.doctor.rules.environment import is_literal
 
 _AGENT_VARIABLE = re.compile(
     r"\$\{AGENT_([A-Z0-9_]+?)_(?:NAME|VERSION|ENDPOINT|RESPONSES_ENDPOINT|INVOCATIONS_ENDPOINT|INVOCATIONS_WS_ENDPOINT"
@@ -125,16 +126,24 @@ def uses_circular(project: Project) -> Iterator[Finding]:
     """azd stops: "circular dependency detected in services" (Azure/azure-dev, pkg/project/importer.go)."""
     services = project.azure["services"].members
     uses = {key: [each.text for each in service["uses"].elements] for key, service in services.items()}
+    told: set[str] = set()
     for key, service in services.items():
-        reached: set[str] = set()
-        ahead = list(uses[key])
-        while ahead:
-            used = ahead.pop()
-            if used not in reached:
-                reached.add(used)
-                ahead += uses.get(used, [])
-        if key in reached:
+        reached = _reached(key, uses)
+        if key in reached and key not in told:
+            told |= {other for other in reached if key in _reached(other, uses)}
             yield Finding(service["uses"].file, service["uses"].line, f"{key} uses itself, directly or through others")
+
+
+def _reached(key: str, uses: dict[str, list[str]]) -> set[str]:
+    """What a service uses, directly or through others."""
+    reached: set[str] = set()
+    ahead = list(uses.get(key, []))
+    while ahead:
+        used = ahead.pop()
+        if used not in reached:
+            reached.add(used)
+            ahead += uses.get(used, [])
+    return reached
 
 
 @rule(
@@ -285,7 +294,7 @@ def deployment_unknown(project: Project) -> Iterator[Finding]:
         return
     for agent in project.agents:
         for name, value in agent.environment:
-            if name in _MODEL_VARIABLES and value.is_text and "${" not in value.text and value.text not in made:
+            if name in _MODEL_VARIABLES and is_literal(value) and value.text not in made:
                 yield Finding(
                     value.file,
                     value.line,

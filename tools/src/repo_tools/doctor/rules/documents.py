@@ -8,8 +8,10 @@ from repo_tools.doctor.project import Project
 from repo_tools.doctor.rule import Finding, rule
 
 _PLACEHOLDER = re.compile(
-    r"<(?:your|my|insert|enter|add|replace|fill)[^<>]*>|\b(?:TODO|FIXME|CHANGE_?ME|REPLACE_?ME|YOUR_[A-Z_]+)\b", re.I
+    r"<(?i:your|my|insert|enter|add|replace|fill)[^<>]*>|^(?:TODO|FIXME)(?=:|$)|\b(?:(?i:CHANGE_?ME|REPLACE_?ME)|YOUR_[A-Z_]+)\b"
 )
+"""In capitals where it is a word that people also write: an agent may be called todo."""
+_PROSE = ("description", "displayName", "instructions")
 _SECRETS = {
     "a private key": re.compile(r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----"),
     "a storage or Service Bus key": re.compile(r"\b(?:AccountKey|SharedAccessKey)=[A-Za-z0-9+/]{20,}"),
@@ -85,7 +87,7 @@ def placeholder_text(project: Project) -> Iterator[Finding]:
     looks for `{{…}}` only (Azure/azure-dev, azure.ai.agents, internal/pkg/agents/agent_yaml/parameters.go)."""
     for document in project.documents:
         for path, value in document.scalars():
-            if path[-1] not in ("description", "displayName") and (found := _PLACEHOLDER.search(value.text)):
+            if path[-1] not in _PROSE and (found := _PLACEHOLDER.search(value.text)):
                 yield Finding(value.file, value.line, f"{path[-1]} is the placeholder {found.group()}")
 
 

@@ -11,11 +11,16 @@ from repo_tools.doctor.rule import Edit, Finding, edit_scalar, rule
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED = ("FOUNDRY_", "AGENT_")
 _INJECTED = ("PORT", "HOME", "APPLICATIONINSIGHTS_CONNECTION_STRING")
+_PLATFORM = ("FOUNDRY_PROJECT_ENDPOINT", "FOUNDRY_PROJECT_ARM_ID", "FOUNDRY_AGENT_NAME", "FOUNDRY_AGENT_VERSION")
+_DELETED = {*_INJECTED, *_PLATFORM, "OTEL_SERVICE_NAME"}
+"""What --fix takes away, all of it in one go."""
 _OLD_ENDPOINT = "AZURE_AI_PROJECT_ENDPOINT"
 _SECRET_NAME = re.compile(
     r"(?:^|_)(?:API_?KEY|KEY|SECRET|PASSWORD|PASSWD|PWD|TOKEN|CONNECTION_STRING|PRIVATE_KEY|SAS)$"
 )
 _NOT_SECRET = re.compile(r"(?:PUBLIC_KEY|MAX_TOKEN|PARTITION_KEY)$")
+_PLAIN = re.compile(r"(?:true|false|yes|no|on|off|\d{1,5}|https://[\w-]+\.vault\.azure\.net/.*)", re.I)
+"""A switch, a number, or where Key Vault keeps it: no secret, whatever the variable is called."""
 _CONNECTION = re.compile(r"\$\{\{\s*connections\.([^.}\s]+)\.[^}]+\}\}")
 
 
@@ -53,10 +58,9 @@ def env_name(project: Project) -> Iterator[Finding]:
 def env_reserved(project: Project) -> Iterator[Finding]:
     """All FOUNDRY_* and AGENT_* names are reserved for the platform: a version that declares one is refused (#7820,
     #7543; Learn, how-to/configure-hosted-agent-env-variables). azd does not check it."""
-    platform = ("FOUNDRY_PROJECT_ENDPOINT", "FOUNDRY_PROJECT_ARM_ID", "FOUNDRY_AGENT_NAME", "FOUNDRY_AGENT_VERSION")
     for agent, name, value in _variables(project):
         if name.upper().startswith(_RESERVED):
-            edit = _delete(agent, value) if name in platform else None
+            edit = _delete(agent, value) if name in _PLATFORM else None
             yield Finding(value.file, value.line, f"{name} of {agent.key} is reserved for the platform", edit=edit)
 
 
@@ -75,11 +79,11 @@ def env_injected(project: Project) -> Iterator[Finding]:
 
 
 def _delete(agent: Agent, value: Value) -> Edit | None:
-    """Take the line of `NAME: value` away, where it holds nothing else and the mapping keeps another member."""
+    """Take the line of `NAME: value` away, where it holds nothing else and the mapping keeps a member that stays."""
     env = agent.service["env"]
     lines = [env.line, *(each.line for each in env.members.values())]
     own = value in env.members.values() and value.column is not None and lines.count(value.line) == 1
-    return Edit(value.file, value.line, None) if own and len(env.members) > 1 else None
+    return Edit(value.file, value.line, None) if own and set(env.members) - _DELETED else None
 
 
 @rule(
@@ -179,7 +183,7 @@ def env_secret(project: Project) -> Iterator[Finding]:
     """Everyone who may read the agent's version sees its variables in clear text (Learn, how-to/deploy-hosted-agent:
     reference a connection, which is resolved when the sandbox starts)."""
     for agent, name, value in _variables(project):
-        if is_secret_name(name) and is_literal(value):
+        if is_secret_name(name) and is_literal(value) and not _PLAIN.fullmatch(value.text):
             yield Finding(value.file, value.line, f"{name} of {agent.key} is written out")
 
 
@@ -209,8 +213,9 @@ def env_connection_escape(project: Project) -> Iterator[Finding]:
     schemas/examples/complex.azure.yaml)."""
     for agent in project.agents:
         for name, value in agent.service["env"].members.items():
-            if found := re.search(r"(?<!\$)\$\{\{", value.text):
-                edit = edit_scalar(value, value.text[: found.start()] + "$" + value.text[found.start() :])
+            escaped = re.sub(r"(?<!\$)\$\{\{", "$${{", value.text)
+            if escaped != value.text:
+                edit = edit_scalar(value, escaped)
                 yield Finding(value.file, value.line, f"{name} of {agent.key} needs `$${{{{`", edit=edit)
 
 

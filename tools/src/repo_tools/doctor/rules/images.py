@@ -168,7 +168,8 @@ def image_latest(project: Project) -> Iterator[Finding]:
                 yield Finding(dockerfile.file, stage.line, f"{agent.key} builds on {stage.image}")
         for each in dockerfile.instructions("COPY"):
             source = each.flags.get("from", "")
-            if source.endswith(":latest"):
+            named = "/" in source and not re.search(r"[:@]", source.rpartition("/")[2])
+            if (named and "$" not in source) or source.endswith(":latest"):
                 yield Finding(dockerfile.file, each.line, f"{agent.key} copies from {source}")
 
 
@@ -252,7 +253,7 @@ def docker_port(project: Project) -> Iterator[Finding]:
             yield Finding(dockerfile.file, line, f"the image of {agent.key} sets PORT={value}")
         start = command(dockerfile)
         found = (
-            re.search(r"(?:--port|-p|--bind|-b)[\s=\",\[]+(?:[\w.\[\]:]*:)?(\d{2,5})\b", start.arguments)
+            re.search(r"(?<![\w-])(?:--port|-p|--bind|-b)[\s=\",\[]+(?:[\w.\[\]:]*:)?(\d{2,5})\b", start.arguments)
             if start
             else None
         )
@@ -266,7 +267,9 @@ def docker_host(project: Project) -> Iterator[Finding]:
     concepts/hosted-agent-contract)."""
     for agent, dockerfile in _images(project):
         start = command(dockerfile)
-        if start and re.search(r"(?:--host|--bind|-b)[\s=\",]+(?:127\.0\.0\.1|localhost|\[::1\])", start.arguments):
+        if start and re.search(
+            r"(?<![\w-])(?:--host|--bind|-b)[\s=\",]+(?:127\.0\.0\.1|localhost|\[::1\])", start.arguments
+        ):
             yield Finding(dockerfile.file, start.line, f"{agent.key} starts on loopback")
 
 
@@ -283,10 +286,13 @@ def docker_health(project: Project) -> Iterator[Finding]:
         checks = dockerfile.final("HEALTHCHECK")
         if not checks:
             yield Finding(dockerfile.file, dockerfile.last_line, f"the image of {agent.key} has no HEALTHCHECK")
-        elif "/readiness" not in checks[-1].arguments and not re.search(
-            r"CMD\s+\[?\"?[\w./-]+\.(?:py|sh)", checks[-1].arguments
-        ):
+        elif _asks_elsewhere(checks[-1].arguments):
             yield Finding(dockerfile.file, checks[-1].line, f"the HEALTHCHECK of {agent.key} does not ask /readiness")
+
+
+def _asks_elsewhere(check: str) -> bool:
+    """What a script or a module of the agent's own asks is not seen, and taken for right."""
+    return "/readiness" not in check and (check.strip() == "NONE" or bool(re.search(r"https?:|curl|wget", check)))
 
 
 @rule("docker-command", "error", "The image starts nothing", fix='Add CMD ["python", "-m", "<package>"].')
@@ -369,8 +375,9 @@ def docker_buildkit(project: Project) -> Iterator[Finding]:
 def dockerignore_missing(project: Project) -> Iterator[Finding]:
     """azd packs the whole context but .git and sends it to the registry, once per agent (Azure/azure-dev,
     pkg/containerregistry/pack_source.go)."""
-    for context, agent in {agent.context: agent for agent, _ in _images(project)}.items():
-        if agent.ignore_file is None:
+    bare = dict.fromkeys(agent.context for agent, _ in _images(project) if agent.ignore_file is None)
+    for context in bare:
+        if context.is_dir():
             yield Finding(
                 context / ".dockerignore", 1, f"the whole of {project.relative(context)} is sent to the registry"
             )
@@ -464,5 +471,7 @@ def startup_differs(project: Project) -> Iterator[Finding]:
 
 
 def _program(words: list[str]) -> list[str]:
-    """The command without the interpreter's path and without options that change no program."""
-    return [Path(words[0]).name, *(word for word in words[1:] if word not in ("-u", "-B", "-I"))]
+    """The command without the paths of interpreter and script and without options that change no program."""
+    interpreter = re.sub(r"^python[\d.]*$", "python", Path(words[0]).name)
+    rest = [word for word in words[1:] if word not in ("-u", "-B", "-I")]
+    return [interpreter, *(Path(word).name if word.endswith(".py") else word for word in rest)]

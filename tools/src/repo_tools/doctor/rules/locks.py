@@ -9,14 +9,18 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from repo_tools.doctor.project import PACKAGE_SOURCES, Project
-from repo_tools.doctor.requirements import Dependency
+from repo_tools.doctor.project import PACKAGE_SOURCES, Agent, Project
+from repo_tools.doctor.requirements import Dependency, project_table
 from repo_tools.doctor.rule import Finding, rule
 
+_OTHER_LOCKS = ("poetry.lock", "pdm.lock", "pylock.toml", "Pipfile.lock")
+"""Known to be locks, and not read."""
 
-@rule("pyproject-syntax", "error", "pyproject.toml is not valid TOML", fix="Correct the line.")
+
+@rule("pyproject-syntax", "error", "pyproject.toml is not valid", fix="Correct the line.")
 def pyproject_syntax(project: Project) -> Iterator[Finding]:
-    """Neither pip nor azd can install the agent (https://toml.io/en/v1.0.0)."""
+    """Neither pip nor azd can install the agent (https://toml.io/en/v1.0.0; PyPA specifications,
+    pyproject.toml)."""
     for agent in project.agents:
         for path, line, message in agent.requirements.broken:
             yield Finding(path, line, message)
@@ -33,6 +37,8 @@ def lock_missing(project: Project) -> Iterator[Finding]:
     (pip, repeatable installs)."""
     for agent in project.agents:
         requirements = agent.requirements
+        if any((agent.folder / name).is_file() for name in _OTHER_LOCKS):
+            continue
         if requirements.declared and not requirements.locked and not requirements.broken:
             place = requirements.declared[0]
             yield Finding(place.file, place.line, f"{agent.key} has no lock")
@@ -59,13 +65,15 @@ def lock_hash(project: Project) -> Iterator[Finding]:
 def lock_drift(project: Project) -> Iterator[Finding]:
     """The image installs the lock, so a dependency that is missing there is missing at the start, and a version outside
     of the range was not what the author tested (pip, requirements files)."""
+    local = _local_names(project)
     for agent in project.agents:
         locked = {each.name: each for each in agent.requirements.locked if each.name}
+        pyproject = _pyproject_text(agent)
         for wanted in agent.requirements.declared if agent.requirements.lock else ():
             requirement = wanted.requirement
             if requirement is None or requirement.url or wanted.file == agent.requirements.lock:
                 continue
-            if requirement.marker is not None or wanted.name in _local_names(project):
+            if requirement.marker is not None or wanted.name in local or _has_source(pyproject, wanted):
                 continue
             found = locked.get(wanted.name)
             if found is None:
@@ -132,17 +140,18 @@ def local_package_by_name(project: Project) -> Iterator[Finding]:
     names = _local_names(project)
     for agent in project.agents:
         own = canonicalize_name(agent.folder.name)
-        text = (
-            agent.requirements.pyproject.read_text(encoding="utf-8", errors="replace")
-            if agent.requirements.pyproject
-            else ""
-        )
+        text = _pyproject_text(agent)
         for each in agent.requirements.declared:
             plain = each.requirement is not None and not each.requirement.url
             if plain and each.name in names and each.name != own and not _has_source(text, each):
                 yield Finding(
                     each.file, each.line, f"{agent.key} takes {each.name} from an index; it is {names[each.name]} here"
                 )
+
+
+def _pyproject_text(agent: Agent) -> str:
+    path = agent.requirements.pyproject
+    return path.read_text(encoding="utf-8", errors="replace") if path else ""
 
 
 def _has_source(pyproject: str, dependency: Dependency) -> bool:
@@ -160,7 +169,7 @@ def _local_names(project: Project) -> dict[str, str]:
             if PACKAGE_SOURCES & set(path.parts[len(project.root.parts) :]):
                 continue
             try:
-                name = tomllib.loads(path.read_text(encoding="utf-8")).get("project", {}).get("name", "")
+                name = project_table(path.read_text(encoding="utf-8")).get("name")
             except (tomllib.TOMLDecodeError, UnicodeDecodeError):
                 continue
             if name:

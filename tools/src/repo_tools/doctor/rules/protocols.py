@@ -91,7 +91,7 @@ def protocol_twice(project: Project) -> Iterator[Finding]:
         seen: set[str] = set()
         for entry in agent.protocols:
             name = entry["protocol"]
-            if name.text in seen:
+            if name.text and name.text in seen:
                 yield Finding(name.file, name.line, f"{agent.key} declares {name.text} twice")
             seen.add(name.text)
 
@@ -164,15 +164,24 @@ def protocol_library_missing(project: Project) -> Iterator[Finding]:
         requirements = agent.requirements
         shared_lock = requirements.lock is not None and requirements.lock.parent != agent.folder
         names = {each.name for each in (*requirements.locked, *requirements.declared)}
-        if not requirements or shared_lock or (not requirements.locked and names & {*_ANY_PROTOCOL, *_ADAPTERS}):
+        # Without a lock, a package that is no plain name (`-e ../shared`, an address) may bring the library along.
+        unseen = any(each.requirement is None or each.requirement.url for each in requirements.declared)
+        if not requirements.locked and (unseen or names & {*_ANY_PROTOCOL, *_ADAPTERS}):
+            continue
+        if not requirements or shared_lock:
             continue
         for entry in agent.protocols:
             name = entry["protocol"]
             needed = _LIBRARIES.get(name.text, ())
-            if needed and not names & set(needed) and not names & set(_ADAPTERS):
+            if needed and not names & set(needed) and not names & set(_ADAPTERS) and not _serves(agent, name.text):
                 yield Finding(
                     name.file, name.line, f"{agent.key} declares {name.text} but does not install {needed[0]}"
                 )
+
+
+def _serves(agent: Agent, protocol: str) -> bool:
+    """Whether the code has a route of its own for the protocol: any web framework may serve it."""
+    return any(line_of(text, rf"[\"']/{protocol}\b") for _, text in agent.sources)
 
 
 @rule(
