@@ -4,7 +4,7 @@ back what the documentation shows. Nothing here was tried against Azure."""
 import base64
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -218,6 +218,7 @@ def model_not_offered(azure: StandIn) -> None:
 
 def no_deployment(azure: StandIn) -> None:
     azure.known[ARM, f"{ACCOUNT}/deployments", "2025-06-01"] = (200, {"value": [{"name": "gpt"}]})
+    azure.known[ARM, f"{LOCATION}/usages", "2025-06-01"][1]["value"][0]["currentValue"] = 30.0
 
 
 def version_failed(azure: StandIn) -> None:
@@ -247,34 +248,41 @@ def variable_lost(azure: StandIn) -> None:
     del latest(azure)["definition"]["environment_variables"]["LOG_LEVEL"]
 
 
+FAULTS: list[tuple[Callable[[StandIn], None], str, int, str]] = [
+    (refuse_endpoint, "cloud-endpoint", 9, "answered with 403 (PermissionDenied)"),
+    (take_role_of_developer, "cloud-developer-role", 9, f"{CALLER} has none of Foundry User"),
+    (take_role_of_project, "cloud-registry-pull", 9, f"{IDENTITY} may not pull from desk"),
+    (registry_by_repository, "cloud-registry-pull", 9, f"{IDENTITY} may not pull from desk"),
+    (registry_refuses_tokens, "cloud-registry-pull", 9, "refuses tokens"),
+    (no_identity, "cloud-registry-pull", 9, "no managed identity"),
+    (little_quota, "cloud-model-quota", 15, "asks for 50, 30 are there and 19 are left"),
+    (model_not_offered, "cloud-model-quota", 13, "is not offered in swedencentral"),
+    (no_deployment, "cloud-model-deployment", 25, "desk asks for chat; there are: gpt"),
+    (version_failed, "cloud-agent-status", 16, "version 3 of desk is failed (image_pull_failed: manifest unknown)"),
+    (agent_disabled, "cloud-agent-disabled", 16, "desk is disabled by its blueprint"),
+    (traffic_elsewhere, "cloud-agent-traffic", 16, "version 3 of desk gets no request; they go to 2 (100 %)"),
+    (private_project, "cloud-public-access", 9, "public access to desk is disabled"),
+    (version_of_the_preview, "cloud-agent-protocol", 16, "deployed with responses 1.0.0"),
+    (variable_lost, "cloud-agent-env", 26, "LOG_LEVEL of desk did not arrive"),
+]
+
+
+def test_every_check_of_the_cloud_has_an_answer_that_it_finds_fault_with() -> None:
+    assert {rule for _, rule, *_ in FAULTS} == set(cloud.CHECKS)
+
+
 @pytest.mark.parametrize(
-    ("change", "rule", "line", "said"),
-    [
-        (refuse_endpoint, "cloud-endpoint", 9, "answered with 403 (PermissionDenied)"),
-        (take_role_of_developer, "cloud-developer-role", 9, f"{CALLER} has none of Foundry User"),
-        (take_role_of_project, "cloud-registry-pull", 9, f"{IDENTITY} may not pull from desk"),
-        (registry_by_repository, "cloud-registry-pull", 9, f"{IDENTITY} may not pull from desk"),
-        (registry_refuses_tokens, "cloud-registry-pull", 9, "refuses tokens"),
-        (no_identity, "cloud-registry-pull", 9, "no managed identity"),
-        (little_quota, "cloud-model-quota", 15, "asks for 50, 30 are there and 19 are left"),
-        (model_not_offered, "cloud-model-quota", 13, "is not offered in swedencentral"),
-        (no_deployment, "cloud-model-deployment", 25, "desk asks for chat; there are: gpt"),
-        (version_failed, "cloud-agent-status", 16, "version 3 of desk is failed (image_pull_failed: manifest unknown)"),
-        (agent_disabled, "cloud-agent-disabled", 16, "desk is disabled by its blueprint"),
-        (traffic_elsewhere, "cloud-agent-traffic", 16, "version 3 of desk gets no request; they go to 2 (100 %)"),
-        (private_project, "cloud-public-access", 9, "public access to desk is disabled"),
-        (version_of_the_preview, "cloud-agent-protocol", 16, "deployed with responses 1.0.0"),
-        (variable_lost, "cloud-agent-env", 26, "LOG_LEVEL of desk did not arrive"),
-    ],
-    ids=lambda value: value.__name__ if callable(value) else "",
+    ("change", "rule", "line", "said"), FAULTS, ids=lambda value: value.__name__ if callable(value) else ""
 )
 def test_what_azure_says_is_a_finding_with_its_line(  # noqa: PLR0917 - a row of the table, and fixtures
     change: Any, rule: str, line: int, said: str, project: Path, azure: StandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change(azure)
     code = doctor(project, azure, "--strict")
-    (finding,) = (each for each in json.loads(capsys.readouterr().out)["findings"] if each["rule"] == rule)
-    assert (code, finding["file"], finding["line"]) == (1, "azure.yaml", line)
+    (finding,) = json.loads(capsys.readouterr().out)["findings"]
+    assert (code, finding["rule"], finding["file"], finding["line"]) == (1, rule, "azure.yaml", line)
+    assert finding["why"].strip()
+    assert finding["fix"].strip()
     assert said in finding["message"]
     assert azure.wrong == []
 

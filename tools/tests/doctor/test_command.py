@@ -48,6 +48,8 @@ def test_fix_repairs_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["doctor", "--fix", str(folder)]) == 0
     assert capsys.readouterr().out.endswith("0 errors, 0 warnings, 1 lines repaired\n")
     assert (folder / "agents/desk/agent.yaml").read_text() == one_agent()["agents/desk/agent.yaml"]
+    assert main(["doctor", "--fix", "--json", str(folder)]) == 0
+    assert json.loads(capsys.readouterr().out)["fixed"] == 0
 
 
 def test_fix_writes_the_value_and_leaves_comments_line_ends_and_neighbours_alone(tmp_path: Path) -> None:
@@ -184,15 +186,6 @@ def test_nothing_of_the_examined_project_is_executed(tmp_path: Path) -> None:
     tree["agents/desk/agent.yaml"] += "metadata:\n  x: !!python/object/apply:os.system ['touch harm']\n"
     main(["doctor", str(write(tree, tmp_path / "project"))])
     assert not list(tmp_path.rglob("harm"))
-
-
-def test_a_file_of_variables_that_git_tracks_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write(one_agent() | {".env": "A=b\n", ".env.example": "A=\n", "agents/desk/.env.local": "A=b\n"}, tmp_path)
-    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True, timeout=20)
-    subprocess.run(["git", "-C", str(tmp_path), "add", "--force", "."], check=True, timeout=20)
-    assert main(["doctor", "--json", str(tmp_path)]) == 1
-    found = [(each["rule"], each["file"]) for each in json.loads(capsys.readouterr().out)["findings"]]
-    assert found == [("env-file-tracked", ".env"), ("env-file-tracked", "agents/desk/.env.local")]
 
 
 def test_the_page_of_the_rules_is_the_one_in_the_documentation(capsys: pytest.CaptureFixture[str]) -> None:

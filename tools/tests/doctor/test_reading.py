@@ -100,10 +100,32 @@ def test_requirements_are_read_from_every_form(tmp_path: Path) -> None:
 
 def test_a_lock_of_uv_in_the_root_is_found(tmp_path: Path) -> None:
     (tmp_path / "agent").mkdir()
+    member = '[[package]]\nname = "agent"\nversion = "0.1.0"\nsource = { virtual = "agent" }\n'
     package = '[[package]]\nname = "starlette"\nversion = "1.10.0"\nsource = { registry = "https://example.com" }\n'
-    text_file(tmp_path, "uv.lock", "version = 1\n" + package)
+    text_file(tmp_path, "uv.lock", "version = 1\n" + package + member)
     (found,) = read_requirements(tmp_path / "agent", tmp_path).locked
     assert (found.name, str(found.version), found.line) == ("starlette", "1.10.0", 3)
+
+
+@pytest.mark.parametrize("lock", ["package = 3\n", "package = [3, 'x']\n", "[[package]]\nname = 'a b'\nversion = '!'\nsource = 'x'\n", "[[package]]\nname = 'a b'\nversion = '!'\n[package.source]\nregistry = 'x'\n"])  # fmt: skip
+def test_a_lock_of_another_shape_locks_nothing(lock: str, tmp_path: Path) -> None:
+    assert read_requirements(text_file(tmp_path, "uv.lock", lock).parent, tmp_path).locked == ()
+
+
+@pytest.mark.parametrize("text", ["project = 3\n", "[project]\nname = 3\nrequires-python = [1]\ndependencies = [3, {a = 1}]\n"])  # fmt: skip
+@pytest.mark.parametrize("name", ["agents/desk/pyproject.toml", "shared/library/pyproject.toml"])
+def test_a_pyproject_of_another_shape_never_stops_the_doctor(name: str, text: str, tmp_path: Path) -> None:
+    look(write(RIGHT["one agent"]() | {name: text}, tmp_path))
+
+
+def test_links_in_a_circle_are_findings_and_not_a_crash(tmp_path: Path) -> None:
+    tree = RIGHT["one agent"]()
+    tree["azure.yaml"] = tree["azure.yaml"].replace("./agents/desk/agent.yaml", "./circle.yaml")
+    folder = write(tree, tmp_path)
+    for name in ("circle.yaml", "agents/other/agent.yaml"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).symlink_to((folder / name).name)
+    assert [each.rule.id for each in examine(read_project(folder), RULES.values())] == ["ref-missing"]
 
 
 NAMES = sorted({(project, name) for project, tree in RIGHT.items() for name in tree() if not name.endswith(".py")})

@@ -1,6 +1,7 @@
-"""Each rule finds its mistake, on its line and nothing else, in a project that has this one mistake; and no rule says
-anything about projects that are right."""
+"""Each rule finds its mistake, once, on its line and nothing else, in a project that has this one mistake; and no rule
+says anything about projects that are right."""
 
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from repo_tools.doctor.command import apply_edits, examine
 from repo_tools.doctor.project import read_project
-from repo_tools.doctor.rule import load_rules
+from repo_tools.doctor.rule import Edit, load_rules
 from repo_tools.repository import ROOT
 
 from .projects import (
@@ -27,9 +28,13 @@ AZURE, AGENT = "azure.yaml", "agents/desk/agent.yaml"
 DOCKERFILE, LOCK = "agents/desk/Dockerfile", "agents/desk/requirements.lock"
 PYPROJECT, SOURCE = "agents/desk/pyproject.toml", "agents/desk/src/desk/__main__.py"
 BASE_SERVICE = "  desk:\n    host: azure.ai.agent"
+URL = "import urllib.request as r; r.urlopen('http://127.0.0.1:8088/readiness')"
 HASH = " \\\n    --hash=sha256:" + "0" * 64 + "\n"
 # In two parts: a scanner of this repository must not take them for real ones.
 PRIVATE_KEY, GITHUB_TOKEN = "-----BEGIN " + "PRIVATE KEY-----", "gh" + "p_" + "a1B2" * 9
+
+BY_GIT = {"env-file-tracked"}
+"""What only a repository of git can show."""
 
 Change = Callable[[Tree], None]
 
@@ -69,6 +74,16 @@ class Case:
     also: frozenset[str] = frozenset()
     """Rules that are right to speak up too."""
 
+    def write(self, folder: Path) -> Path:
+        tree = self.base()
+        for change in self.changes:
+            change(tree)
+        write(tree, folder)
+        if self.rule in BY_GIT:
+            subprocess.run(["git", "init", "-q", str(folder)], check=True, timeout=20)
+            subprocess.run(["git", "-C", str(folder), "add", "--force", "."], check=True, timeout=20)
+        return folder
+
 
 def case(
     rule: str, *changes: Change, at: tuple[str, str | int], base: Callable[[], Tree] = one_agent, also: str = ""
@@ -93,11 +108,12 @@ CASES = [
     case("ref-missing", swap(AZURE, "desk/agent.yaml", "desk/definition.yaml"), at=(AZURE, "$ref")),
     case("ref-missing", append(AGENT, "$ref: ./agent.yaml\n"), at=(AGENT, "$ref")),
     case("ref-remote", swap(AZURE, "./agents/desk/agent.yaml", "https://example.com/a.yaml"), at=(AZURE, "$ref")),
-    case("placeholder-unresolved", swap(AZURE, "DEPLOYMENT_NAME: chat", "DEPLOYMENT_NAME: '{{chat}}'"), at=(AZURE, "{{chat}}"), also="deployment-unknown"),
+    case("placeholder-unresolved", swap(AZURE, "DEPLOYMENT_NAME: chat", "DEPLOYMENT_NAME: '{{chat}}'"), at=(AZURE, "{{chat}}")),
     case("placeholder-text", env("SEARCH_INDEX: <your-index>"), at=(AZURE, "<your-index>")),
     case("placeholder-text", env("SEARCH_INDEX: CHANGEME"), at=(AZURE, "CHANGEME")),
     case("secret-in-file", append(AGENT, f"metadata:\n  note: {GITHUB_TOKEN}\n"), at=(AGENT, "note")),
     case("secret-in-file", put("infra/main.bicep", f"\nvar key = '{PRIVATE_KEY}'\n"), at=("infra/main.bicep", 2)),
+    case("env-file-tracked", put(".env.example", "A=\n"), put("agents/desk/.env.local", "A=b\n"), at=("agents/desk/.env.local", 1)),
     # definitions
     case("kind-missing", swap(AGENT, "kind: hosted\n", ""), at=(AGENT, 1)),
     case("kind-unknown", swap(AGENT, "kind: hosted", "kind: workflow"), at=(AGENT, "kind")),
@@ -121,6 +137,7 @@ CASES = [
     case("policy-shape", append(AGENT, "policies:\n  - type: rai_policy\n"), at=(AGENT, "- type: rai_policy")),
     case("policy-shape", append(AGENT, "policies:\n  - {type: audit, raiPolicyName: /x}\n"), at=(AGENT, "audit")),
     case("legacy-snake-case", swap(AGENT, "sessionConfiguration:\n  idleTimeoutSeconds", "session_configuration:\n  idle_timeout_seconds"), at=(AGENT, "session_configuration")),
+    case("legacy-snake-case", append(AGENT, "display_name: Desk\n"), at=(AGENT, "display_name")),
     case("legacy-template", *legacy("name: desk\ntemplate:\n  kind: hosted\n  name: desk\n  protocols: [{protocol: responses, version: 2.0.0}]\n"), at=(AGENT, "template:"), also="startup-missing"),
     case("legacy-agent-yaml", *legacy(LEGACY), at=(AGENT, 1), also="startup-missing"),
     case("legacy-two-definitions", put(AGENT, LEGACY), at=(AGENT, 1), base=inline_definition),
@@ -156,7 +173,7 @@ CASES = [
     case("protocol-missing", swap(AGENT, "protocols:\n  - protocol: responses\n    version: 2.0.0\n", ""), at=(AZURE, "  desk:")),
     case("protocol-version-missing", swap(AGENT, "    version: 2.0.0\n", ""), at=(AGENT, "protocol: responses")),
     case("protocol-unknown", swap(AGENT, "protocol: responses", "protocol: response"), at=(AGENT, "protocol: response")),
-    case("protocol-unknown", swap(AGENT, "protocol: responses", "protocol: activity_protocol"), at=(AGENT, "activity_protocol")),
+    case("protocol-unknown", swap(AGENT, "protocol: responses", "protocol: activity_protocol"), append(LOCK, f"azure-ai-agentserver-activity==1.0.0{HASH}"), at=(AGENT, "activity_protocol")),
     case("protocol-twice", swap(AGENT, "container:", "  - {protocol: responses, version: 2.0.0}\ncontainer:"), at=(AGENT, "- {protocol")),
     case("protocol-v1", swap(AGENT, "version: 2.0.0", "version: v1"), at=(AGENT, "version")),
     case("protocol-v1", swap(AGENT, "version: 2.0.0", "version: 2.0"), at=(AGENT, "version")),
@@ -186,6 +203,8 @@ CASES = [
     case("env-secret-expanded", env("SEARCH_API_KEY: ${SEARCH_API_KEY}"), at=(AZURE, "SEARCH_API_KEY")),
     case("env-connection-escape", swap(AZURE, "$${{connections", "${{connections"), at=(AZURE, "SEARCH_KEY"), base=connections_and_layers),
     case("env-connection-unknown", swap(AZURE, "connections.search.", "connections.find."), at=(AZURE, "SEARCH_KEY"), base=connections_and_layers),
+    case("env-reserved", env("FOUNDRY_PROJECT_ENDPOINT: ${FOUNDRY_PROJECT_ENDPOINT}"), at=(AZURE, "FOUNDRY_PROJECT")),
+    case("env-connection-escape", swap(AZURE, "$${{connections.search.credentials.key}}", "${{connections.search.target}} ${{connections.search.credentials.key}}"), at=(AZURE, "SEARCH_KEY"), base=connections_and_layers),
     case("env-client-id", env("AZURE_CLIENT_ID: 00000000-0000-0000-0000-000000000000"), at=(AZURE, "AZURE_CLIENT_ID")),
     case("env-service-name", env("OTEL_SERVICE_NAME: desk"), at=(AZURE, "OTEL_SERVICE_NAME")),
     case("env-keepalive", env('SSE_KEEPALIVE_INTERVAL: "0.5"'), at=(AZURE, "SSE_KEEPALIVE")),
@@ -194,7 +213,7 @@ CASES = [
     # images
     case("dockerfile-missing", drop(DOCKERFILE), at=(AZURE, "path: ./Dockerfile")),
     case("docker-keys", swap(AZURE, "      remoteBuild", "      target: runtime\n      remoteBuild"), at=(AZURE, "target")),
-    case("docker-context", swap(AZURE, "context: ../..", "context: ../../src"), at=(AZURE, "context"), also="dockerignore-missing"),
+    case("docker-context", swap(AZURE, "context: ../..", "context: ../../src"), at=(AZURE, "context")),
     case("docker-copy", swap(DOCKERFILE, "COPY agents/desk/requirements.lock", "COPY requirements.lock"), at=(DOCKERFILE, "COPY requirements.lock")),
     case("docker-copy", swap(DOCKERFILE, "COPY agents/desk agents/desk", "COPY ../shared shared"), at=(DOCKERFILE, "COPY ../shared")),
     case("docker-copy-ignored", append(".dockerignore", "**/*.lock\n"), at=(DOCKERFILE, "COPY agents/desk/requirements.lock")),
@@ -206,12 +225,14 @@ CASES = [
     case("image-latest-deployed", swap(AZURE, "    docker:\n      path: ./Dockerfile\n      context: ../..\n      remoteBuild: true\n", "    image: example.azurecr.io/desk:latest\n"), at=(AZURE, "image:")),
     case("image-architecture", swap(DOCKERFILE, "FROM python:3.13-slim\n", "FROM --platform=linux/arm64 python:3.13-slim\n"), at=(DOCKERFILE, "arm64")),
     case("image-architecture", swap(AZURE, "      remoteBuild", "      platform: linux/arm64\n      remoteBuild"), at=(AZURE, "arm64")),
+    case("image-latest", swap(DOCKERFILE, "USER app", "COPY --from=ghcr.io/astral-sh/uv /uv /bin/uv\nUSER app"), at=(DOCKERFILE, "/bin/uv")),
+    case("docker-health", swap(DOCKERFILE, 'HEALTHCHECK CMD ["python", "-c", "' + URL + '"]', "HEALTHCHECK NONE"), at=(DOCKERFILE, "HEALTHCHECK")),
     case("docker-user", swap(DOCKERFILE, "USER app\n", ""), at=(DOCKERFILE, "FROM python:3.13-slim\n")),
     case("docker-user", append(DOCKERFILE, "USER root\n"), at=(DOCKERFILE, "USER root")),
     case("docker-port", swap(DOCKERFILE, "EXPOSE 8088", "EXPOSE 8000"), at=(DOCKERFILE, "EXPOSE")),
     case("docker-port", append(DOCKERFILE, "ENV PORT 80\n"), at=(DOCKERFILE, "ENV PORT")),
-    case("docker-port", swap(DOCKERFILE, '"desk"]', '"desk", "--port", "9000"]'), at=(DOCKERFILE, '"9000"'), also="startup-differs"),
-    case("docker-host", swap(DOCKERFILE, '"desk"]', '"desk", "--host", "127.0.0.1"]'), at=(DOCKERFILE, '"--host"'), also="startup-differs"),
+    case("docker-port", swap(DOCKERFILE, '"desk"]', '"desk", "--port", "9000"]'), swap(AGENT, "-m desk", "-m desk --port 9000"), at=(DOCKERFILE, '"9000"')),
+    case("docker-host", swap(DOCKERFILE, '"desk"]', '"desk", "--host", "127.0.0.1"]'), swap(AGENT, "-m desk", "-m desk --host 127.0.0.1"), at=(DOCKERFILE, '"--host"')),
     case("docker-health", swap(DOCKERFILE, "/readiness", "/"), at=(DOCKERFILE, "HEALTHCHECK")),
     case("docker-command", swap(DOCKERFILE, 'CMD ["python", "-m", "desk"]\n', ""), at=(DOCKERFILE, "FROM python:3.13-slim\n")),
     case("docker-command-shell", swap(DOCKERFILE, 'CMD ["python", "-m", "desk"]', "CMD python -m desk"), at=(DOCKERFILE, "CMD python -m desk")),
@@ -228,8 +249,8 @@ CASES = [
     # code
     case("startup-missing", swap(AGENT, "startupCommand: python -m desk\n", ""), at=(AZURE, "  desk:")),
     case("startup-shell", swap(AGENT, "python -m desk", "cd src && python -m desk"), at=(AGENT, "startupCommand"), also="startup-differs"),
-    case("startup-target", swap(AGENT, "python -m desk", "python -m front"), at=(AGENT, "startupCommand"), also="startup-differs"),
-    case("startup-target", swap(AGENT, "python -m desk", "python app.py"), at=(AGENT, "startupCommand"), also="startup-differs"),
+    case("startup-target", swap(AGENT, "python -m desk", "python -m front"), swap(DOCKERFILE, '"desk"]', '"front"]'), at=(AGENT, "startupCommand")),
+    case("startup-target", swap(AGENT, "python -m desk", "python app.py"), swap(DOCKERFILE, '"-m", "desk"]', '"app.py"]'), at=(AGENT, "startupCommand")),
     case("code-and-image", swap(AZURE, "    env:\n", "    docker: {path: ./Dockerfile}\n    env:\n"), at=(AZURE, "docker:"), base=code_deployment),
     case("code-runtime", swap(AGENT, "python_3_13", "python_3_11"), at=(AGENT, "runtime"), base=code_deployment),
     case("code-entry-point", swap(AGENT, "main.py", "-m desk"), at=(AGENT, "entryPoint"), base=code_deployment),
@@ -238,6 +259,7 @@ CASES = [
     case("code-outside", append("agents/desk/requirements.txt", "-e ../../shared\n"), at=("agents/desk/requirements.txt", "../../shared"), base=code_deployment),
     # locks
     case("pyproject-syntax", append(PYPROJECT, "[broken\n"), at=(PYPROJECT, "[broken")),
+    case("pyproject-syntax", swap(PYPROJECT, '["azure-ai-agentserver-responses>=2.3,<2.4"]', "3"), at=(PYPROJECT, "dependencies")),
     case("lock-missing", drop(LOCK), swap(DOCKERFILE, "COPY agents/desk/requirements.lock ./\n", ""), at=(PYPROJECT, "dependencies")),
     case("lock-hash", append(LOCK, "starlette==1.10.0\n"), at=(LOCK, "starlette")),
     case("lock-drift", swap(PYPROJECT, '<2.4"]', '<2.4", "httpx2>=2"]'), at=(PYPROJECT, "httpx2")),
@@ -246,7 +268,7 @@ CASES = [
     case("lock-agents-differ", swap("agents/desk/requirements.lock", "core==2.2.0", "core==2.1.0"), at=("agents/audit/requirements.lock", 1), base=two_agents),
     case("local-package-by-name", put("shared/runtime/pyproject.toml", '[project]\nname = "desk-runtime"\n'), swap(PYPROJECT, '<2.4"]', '<2.4", "desk_runtime"]'), at=(PYPROJECT, "desk_runtime")),
     case("python-version", swap(DOCKERFILE, "FROM python:3.13-slim\n", "FROM python:3.10-slim\n"), at=(DOCKERFILE, "3.10")),
-    case("python-run", swap(PYPROJECT, ">=3.11", ">=3.11,<3.13"), at=(PYPROJECT, "requires-python"), also="python-version"),
+    case("python-run", swap(PYPROJECT, ">=3.11", ">=3.11,<3.13"), swap(DOCKERFILE, "FROM python:3.13-slim AS", "FROM python:3.12-slim AS"), swap(DOCKERFILE, "FROM python:3.13-slim\n", "FROM python:3.12-slim\n"), at=(PYPROJECT, "requires-python")),
 ]  # fmt: skip
 
 
@@ -265,19 +287,20 @@ def line_number(text: str, wanted: str | int) -> int:
 
 
 @pytest.mark.parametrize("each", CASES, ids=lambda each: f"{each.rule}-{each.file}-{each.line}")
-def test_a_rule_finds_its_mistake_on_its_line_and_nothing_else(each: Case, tmp_path: Path) -> None:
-    tree = each.base()
-    for change in each.changes:
-        change(tree)
-    found = found_in(write(tree, tmp_path))
-    place = (each.file, line_number(tree.get(each.file, ""), each.line))
-    assert place in {(file, line) for rule, file, line in found if rule == each.rule}, found
-    assert {rule for rule, _, _ in found} - {each.rule} == each.also, found
+def test_a_rule_finds_its_mistake_once_on_its_line_and_nothing_else(each: Case, tmp_path: Path) -> None:
+    folder = each.write(tmp_path)
+    file = folder / each.file
+    reports = examine(read_project(folder), RULES.values())
+    found = [(report.rule.id, report.finding.file, report.finding.line) for report in reports]
+    place = (each.rule, file, line_number(file.read_text() if file.is_file() else "", each.line))
+    assert [one for one in found if one[0] not in each.also] == [place]
+    assert {rule for rule, *_ in found} - {each.rule} == each.also
+    assert all(text.strip() for report in reports for text in (report.rule.why, report.fix, report.finding.message))
 
 
 def test_every_rule_has_a_project_that_it_finds_fault_with() -> None:
-    by_git = {"env-file-tracked"}
-    assert {each.rule for each in CASES} | by_git == set(RULES)
+    assert {each.rule for each in CASES} == set(RULES)
+    assert {each.base for each in CASES} <= set(RIGHT.values()), "without its mistake a project has no finding"
 
 
 @pytest.mark.parametrize("name", RIGHT)
@@ -285,25 +308,99 @@ def test_a_project_that_is_right_has_no_finding(name: str, tmp_path: Path) -> No
     assert found_in(write(RIGHT[name](), tmp_path)) == []
 
 
+UV_LOCK = "version = 1\n" + "".join(
+    f'[[package]]\nname = "{name}"\nversion = "{version}"\nsource = {{ {source} = "{place}" }}\n'
+    for name, version, source, place in (
+        ("azure-ai-agentserver-core", "2.2.0", "registry", "https://example.com"),
+        ("azure-ai-agentserver-responses", "2.3.0", "registry", "https://example.com"),
+        ("desk", "0.1.0", "editable", "agents/desk"),
+        ("lib", "0.1.0", "editable", "libs/python/lib"),
+    )
+)
+NO_LOCK = (drop(LOCK), swap(DOCKERFILE, "COPY agents/desk/requirements.lock ./\n", ""))
+
+
+def renamed(tree: Tree) -> None:
+    for path in list(tree):
+        text = tree.pop(path)
+        tree[path.replace("desk", "todo")] = text.replace("desk", "todo")
+
+
+ALSO_RIGHT: dict[str, tuple[Change, ...]] = {
+    "an agent called todo": (renamed,),
+    "words that are no placeholders": (env("GREETING: Add it to the todo list of your_team"),),
+    "a switch and an address in Key Vault are no secrets": (env("USE_API_KEY: 'false'\n      HOOK_SECRET: https://v.vault.azure.net/secrets/hook"),),
+    "a health check of its own": (swap(DOCKERFILE, f'"-c", "{URL}"', '"-m", "desk.health"'),),
+    "python3 in the image": (swap(DOCKERFILE, 'CMD ["python", "-m", "desk"]', 'CMD ["python3", "-m", "desk"]'),),
+    "an absolute path in the image": (put("agents/desk/main.py", ""), swap(AGENT, "-m desk", "main.py"), swap(DOCKERFILE, '"-m", "desk"]', '"/app/main.py"]')),
+    "an option that ends like the port's": (swap(AGENT, "-m desk", "-m desk --top-p 95"), swap(DOCKERFILE, '"desk"]', '"desk", "--top-p", "95"]')),
+    "an agent without code": (append(AZURE, "  guide:\n    host: azure.ai.agent\n    project: ./agents/guide\n    kind: prompt\n    name: guide\n    instructions: Press <enter> to go on.\n"), put("agents/guide/notes.py", "")),
+    "routes of its own": (swap(PYPROJECT, "azure-ai-agentserver-responses>=2.3,<2.4", "starlette"), put(LOCK, f"starlette==1.0.0{HASH}"), put(SOURCE, "Route('/responses', answer)\n")),
+    "a workspace of uv": (*NO_LOCK, put("uv.lock", UV_LOCK), put("libs/python/lib/pyproject.toml", "[project]\nname = 'lib'\n"), swap(PYPROJECT, '<2.4"]\n', '<2.4", "lib"]\n[tool.uv.sources]\nlib = { workspace = true }\n')),
+    "a lock that is not read": (*NO_LOCK, put("agents/desk/poetry.lock", "")),
+    "a folder that is called like a file": (put("infra/x.json/a", ""),),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ALSO_RIGHT)
+def test_a_project_in_another_shape_that_is_right_has_no_finding(name: str, tmp_path: Path) -> None:
+    tree = one_agent()
+    for change in ALSO_RIGHT[name]:
+        change(tree)
+    assert found_in(write(tree, tmp_path)) == []
+
+
+def test_a_server_that_no_lock_shows_is_no_missing_module_and_a_foreign_lock_in_the_root_is_none(
+    tmp_path: Path,
+) -> None:
+    tree = one_agent()
+    for change in (*NO_LOCK, put("uv.lock", UV_LOCK.replace("agents/desk", "tools")), swap(AGENT, "-m desk", "-m uvicorn desk:app"), swap(DOCKERFILE, '"desk"]', '"uvicorn", "desk:app"]')):  # fmt: skip
+        change(tree)
+    assert {rule for rule, *_ in found_in(write(tree, tmp_path))} == {"lock-missing"}
+
+
 def test_this_repository_has_no_finding() -> None:
     assert found_in(ROOT) == []
 
 
-FIXABLE = [each for each in CASES if each.rule in "name-differs container-size-text protocol-unknown protocol-v1 protocol-1-0 env-unquoted env-injected env-service-name env-connection-escape dockerignore-secrets dockerignore-waste".split()]  # fmt: skip
+REPAIRED = frozenset(
+    "name-differs container-size-text legacy-snake-case protocol-unknown protocol-v1 protocol-1-0 env-unquoted "
+    "env-reserved env-injected env-service-name env-connection-escape dockerignore-secrets dockerignore-waste".split()
+)
+"""The rules that --fix can obey."""
 
 
-@pytest.mark.parametrize("each", FIXABLE, ids=lambda each: f"{each.rule}-{each.file}-{each.line}")
-def test_what_can_be_fixed_safely_is_right_afterwards(each: Case, tmp_path: Path) -> None:
-    tree = each.base()
-    for change in each.changes:
-        change(tree)
-    folder = write(tree, tmp_path)
-    edits = [found.finding.edit for found in examine(read_project(folder), [RULES[each.rule]])]
-    if edits == [None]:
-        assert each.rule in ("protocol-unknown", "name-differs"), "only a guess could fix it"
-        return
-    assert apply_edits(edit for edit in edits if edit) >= 1
-    assert [rule for rule, *_ in found_in(folder) if rule == each.rule] == []
+def test_what_is_fixed_is_right_afterwards_and_stays_as_it_is(tmp_path: Path) -> None:
+    obeyed = set()
+    for number, each in enumerate(CASES):
+        folder = each.write(tmp_path / str(number))
+        offered = {rule for rule, edit in edits_in(folder) if edit}
+        if not offered:
+            continue
+        obeyed |= offered
+        edits = [edit for _, edit in edits_in(folder) if edit]
+        assert apply_edits(edits) == len(edits)
+        fixed = read_tree(folder)
+        assert {rule for rule, *_ in found_in(folder)} <= {each.rule, *each.also} - offered, each
+        assert apply_edits(edit for _, edit in edits_in(folder) if edit) == 0
+        assert read_tree(folder) == fixed
+    assert obeyed == REPAIRED
+
+
+def test_no_fix_empties_a_map_of_variables(tmp_path: Path) -> None:
+    """An empty `env:` is null, which azd refuses."""
+    tree = one_agent()
+    swap(AZURE, "      AZURE_AI_MODEL_DEPLOYMENT_NAME: chat\n      LOG_LEVEL: info\n", '      PORT: "8088"\n      OTEL_SERVICE_NAME: desk\n')(tree)  # fmt: skip
+    found = edits_in(write(tree, tmp_path))
+    assert found == [("env-injected", None), ("env-service-name", None)]
+
+
+def edits_in(folder: Path) -> list[tuple[str, Edit | None]]:
+    return [(each.rule.id, each.finding.edit) for each in examine(read_project(folder), RULES.values())]
+
+
+def read_tree(folder: Path) -> Tree:
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_version_is_not_raised_where_the_lock_shows_an_older_library(tmp_path: Path) -> None:
