@@ -180,11 +180,16 @@ module searchConnection 'modules/connection_search.bicep' = if (enableSearch) {
   dependsOn: [telemetryConnection]
 }
 
+// A vault of one's own is named by its id alone.
+var ownKeyVaultName = last(split(ownKeyVaultId, '/'))
+var ownKeyVaultEndpoint = empty(ownKeyVaultId) ? '' : 'https://${ownKeyVaultName}${environment().suffixes.keyvaultDns}/'
+
 // What the postdeploy hook grants roles on. Where a switch is off, what the variable held stays, which is nothing by default.
 output APPLICATIONINSIGHTS_RESOURCE_ID string = enableMonitoring ? monitoring!.outputs.applicationInsightsId : ownApplicationInsightsId
 output AZURE_KEY_VAULT_ID string = enableKeyVault ? keyVault!.outputs.id : ownKeyVaultId
 output AZURE_SEARCH_SERVICE_ID string = enableSearch ? search!.outputs.id : ownSearchServiceId
+// Where webhook-extractor reads its secrets: azure.yaml hands it on.
+output AZURE_KEY_VAULT_ENDPOINT string = enableKeyVault ? keyVault!.outputs.endpoint : ownKeyVaultEndpoint
 // For the steps that docs/deploy.md gives after a switch was turned on.
 output AZURE_KEY_VAULT_NAME string = enableKeyVault ? keyVault!.outputs.name : ''
-output AZURE_KEY_VAULT_ENDPOINT string = enableKeyVault ? keyVault!.outputs.endpoint : ''
 output AZURE_SEARCH_ENDPOINT string = enableSearch ? search!.outputs.endpoint : ''

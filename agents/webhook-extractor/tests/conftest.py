@@ -19,6 +19,7 @@ from agent_runtime.testing.serving import serve
 from standardwebhooks import Webhook
 from webhook_extractor.app import build_app
 from webhook_extractor.inbox import Inbox
+from webhook_extractor.key_vault import KeyVault
 from webhook_extractor.settings import WebhookExtractorSettings
 
 GITHUB_SECRET = "github secret of the tests"
@@ -147,7 +148,10 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> Serving:
 
     @asynccontextmanager
     async def run(
-        model: ScriptedModel | None = READS, inbox: Inbox | None = None, **environment: str
+        model: ScriptedModel | None = READS,
+        inbox: Inbox | None = None,
+        open_vault: Callable[[WebhookExtractorSettings], KeyVault] | None = None,
+        **environment: str,
     ) -> AsyncIterator[Deliveries]:
         defaults = {
             "GITHUB_WEBHOOK_SECRET": GITHUB_SECRET,
@@ -159,12 +163,20 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> Serving:
         for name, value in (defaults | environment).items():
             monkeypatch.setenv(name, value)
         settings = load_settings(WebhookExtractorSettings)
-        async with serve(build_app(settings, model_transport=model and model.transport, inbox=inbox)) as url:
+        vault = open_vault(settings) if open_vault else None
+        app = build_app(settings, model_transport=model and model.transport, inbox=inbox, vault=vault)
+        async with serve(app) as url:
             deliveries = Deliveries(url)
             async with deliveries.client:
                 yield deliveries
 
     return run
+
+
+@pytest.fixture
+def sender() -> type[Deliveries]:
+    """Sends to an agent that the test has started itself."""
+    return Deliveries
 
 
 @pytest.fixture

@@ -36,6 +36,7 @@ from webhook_extractor.inbox import (
     Record,
     invocation_id_of,
 )
+from webhook_extractor.key_vault import KeyVault, SecretRefresh, open_key_vault
 from webhook_extractor.open_inbox import open_inbox
 from webhook_extractor.openapi import openapi_document
 from webhook_extractor.processing import Retries, Worker
@@ -67,8 +68,17 @@ def build_app(
     *,
     model_transport: httpx2.AsyncBaseTransport | None = None,
     inbox: Inbox | None = None,
+    vault: KeyVault | None = None,
 ) -> InvocationAgentServerHost:
-    """The host, ready to serve. Files are opened when it starts. Tests bring their own model and inbox."""
+    """The host, ready to serve. The vault, if there is one, is read here; files are opened when it starts. Tests bring
+    their own model, inbox and vault.
+
+    Raises:
+        SettingsError: the vault cannot be read, or holds no secret.
+    """
+    vault = vault or open_key_vault(settings)
+    if vault:
+        settings = vault.read_at_start()
     settings, development_secrets = with_development_secrets(settings)
     host = InvocationAgentServerHost(openapi_spec=openapi_document(settings), **host_options(settings))
     extractor = CaseExtractor(settings, transport=model_transport)
@@ -86,17 +96,35 @@ def build_app(
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[Any]:
-        async with serving(app) as state, webhooks.running():
+        async with serving(app) as state, webhooks.running(), _secrets_kept_fresh(vault, settings, webhooks):
             for source in webhooks.sources:
                 about = source.description
                 how = "on" if source.enabled else f"off, deliveries get 401: set {about.secret_variable} to turn it on"
                 logger.info("Source %s: %s", about.title, how)
             if development_secrets:
                 logger.info("No secret is configured. Development secrets are in %s", development_secrets)
+            if vault:
+                seconds = settings.key_vault_refresh_seconds
+                logger.info("Secrets are from %s, read again every %g s", settings.key_vault_endpoint, seconds)
             yield state
 
     host.router.lifespan_context = lifespan
     return host
+
+
+@asynccontextmanager
+async def _secrets_kept_fresh(
+    vault: KeyVault | None, settings: WebhookExtractorSettings, webhooks: "Webhooks"
+) -> AsyncIterator[None]:
+    if vault is None:
+        yield
+        return
+    refresh = SecretRefresh(vault, settings, webhooks.use_secrets)
+    refresh.start()
+    try:
+        yield
+    finally:
+        refresh.stop()
 
 
 class Webhooks:
@@ -105,14 +133,18 @@ class Webhooks:
     def __init__(
         self, settings: WebhookExtractorSettings, inbox: Inbox, extractor: CaseExtractor, opening: CaseOpening
     ) -> None:
-        self.sources = build_sources(settings)
         self._settings = settings
         self._extractor = extractor
         self._opening = opening
-        self._by_name = {source.description.name: source for source in self.sources}
         self._inbox = inbox
         self._worker: Worker | None = None
         self._stopping = asyncio.Event()
+        self.use_secrets(settings)
+
+    def use_secrets(self, settings: WebhookExtractorSettings) -> None:
+        """From the next request on. Of `settings`, only what sources are made of may have changed."""
+        self.sources = build_sources(settings)
+        self._by_name = {source.description.name: source for source in self.sources}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -1,7 +1,8 @@
 """This agent's own settings: the secrets of its sources, how long callers and jobs may take, and how long records stay.
 
 Each source has two secrets so that one can be rotated without losing a delivery: set the new one as `…_NEXT`, change
-the sender, then move it to the first variable. A source without a secret is off. Secrets are checked at start.
+the sender, then move it to the first variable. A source without a secret is off. Secrets are checked at start. Those
+that are not in the environment may come from Azure Key Vault (`key_vault.py`).
 """
 
 import base64
@@ -10,10 +11,17 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from support_desk.settings import SupportDeskSettings
 
 from webhook_extractor.entra_tokens import TokenRules
+
+SECRETS = {
+    "github_secret": "GITHUB_WEBHOOK_SECRET",
+    "stripe_secret": "STRIPE_WEBHOOK_SECRET",
+    "standard_webhooks_secret": "STANDARD_WEBHOOKS_SECRET",
+}
+"""Each source's first secret and its variable. The second has `_next` and `_NEXT` at the end."""
 
 
 class WebhookExtractorSettings(SupportDeskSettings):
@@ -25,6 +33,9 @@ class WebhookExtractorSettings(SupportDeskSettings):
     stripe_secret_next: SecretStr | None = Field(None, validation_alias="STRIPE_WEBHOOK_SECRET_NEXT")
     standard_webhooks_secret: SecretStr | None = Field(None, validation_alias="STANDARD_WEBHOOKS_SECRET")
     standard_webhooks_secret_next: SecretStr | None = Field(None, validation_alias="STANDARD_WEBHOOKS_SECRET_NEXT")
+    key_vault_endpoint: str = Field("", validation_alias="AZURE_KEY_VAULT_ENDPOINT")
+    """The vault that holds the secrets of sources whose variable is not set. Empty: there is none."""
+    key_vault_refresh_seconds: float = Field(300.0, gt=0, le=86400, validation_alias="KEY_VAULT_REFRESH_SECONDS")
     event_grid_audience: str = Field("", validation_alias="EVENT_GRID_AUDIENCE")
     """The application that Event Grid's tokens are for: its client id, its URI, or both with a comma between."""
     event_grid_tenant: str = Field("", pattern=r"^[A-Za-z0-9.-]*$", validation_alias="EVENT_GRID_TENANT_ID")
@@ -52,36 +63,33 @@ class WebhookExtractorSettings(SupportDeskSettings):
     record_days: float = Field(30.0, gt=0, validation_alias="RECORD_DAYS")
     """How long an ended record stays. It is the dedupe as well, so keep it beyond the senders' redelivery windows."""
 
-    @field_validator(
-        "github_secret",
-        "github_secret_next",
-        "stripe_secret",
-        "stripe_secret_next",
-        "standard_webhooks_secret",
-        "standard_webhooks_secret_next",
-    )
+    @field_validator(*SECRETS, *(f"{field}_next" for field in SECRETS))
     @classmethod
-    def _is_not_blank(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not value.get_secret_value().strip():
-            raise ValueError("is blank, and a blank secret would let anyone sign")
+    def _is_usable(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is not None:
+            check_secret(info.field_name or "", value.get_secret_value())
         return value
 
-    @field_validator("standard_webhooks_secret", "standard_webhooks_secret_next")
+    @field_validator("key_vault_endpoint")
     @classmethod
-    def _is_a_key(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            standard_webhooks_key(value.get_secret_value())
-        return value
+    def _is_a_vault(cls, value: str) -> str:
+        if value:
+            try:
+                parts = urlsplit(value)
+                complete = bool(parts.hostname) and parts.port != 0
+            except ValueError:
+                complete = False
+            if not complete or parts.scheme != "https" or parts.path.strip("/") or parts.query or parts.fragment:
+                raise ValueError("must be the address of a vault, such as https://NAME.vault.azure.net")
+            if parts.username is not None:
+                raise ValueError("must hold no user or password, because the agent signs in with its identity")
+        return value.rstrip("/")
 
     @model_validator(mode="after")
     def _next_has_a_first(self) -> "WebhookExtractorSettings":
-        for name, first, following in (
-            ("GITHUB_WEBHOOK_SECRET", self.github_secret, self.github_secret_next),
-            ("STRIPE_WEBHOOK_SECRET", self.stripe_secret, self.stripe_secret_next),
-            ("STANDARD_WEBHOOKS_SECRET", self.standard_webhooks_secret, self.standard_webhooks_secret_next),
-        ):
-            if following is not None and first is None:
-                raise ValueError(f"{name}_NEXT is set and {name} is not. Move the secret to {name}.")
+        for field, variable in SECRETS.items():
+            if getattr(self, f"{field}_next") is not None and getattr(self, field) is None:
+                raise ValueError(f"{variable}_NEXT is set and {variable} is not. Move the secret to {variable}.")
         return self
 
     @model_validator(mode="after")
@@ -137,6 +145,18 @@ def _is_safe(url: str) -> bool:
 
 def _present(*secrets: SecretStr | None) -> tuple[str, ...]:
     return tuple(secret.get_secret_value() for secret in secrets if secret is not None)
+
+
+def check_secret(field: str, value: str) -> None:
+    """Whether signatures can be checked with a secret of the settings.
+
+    Raises:
+        ValueError: with what is wrong, and without the secret.
+    """
+    if not value.strip():
+        raise ValueError("is blank, and a blank secret would let anyone sign")
+    if field.startswith("standard_webhooks"):
+        standard_webhooks_key(value)
 
 
 def standard_webhooks_key(secret: str) -> bytes:

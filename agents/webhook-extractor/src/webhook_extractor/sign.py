@@ -5,6 +5,7 @@ Prints a curl command with the signed headers. Needs no running agent and sends 
 
 import argparse
 import base64
+import contextlib
 import hashlib
 import hmac
 import shlex
@@ -17,6 +18,7 @@ from pathlib import Path
 from agent_runtime.settings import SettingsError, load_settings
 
 from webhook_extractor.development_secrets import with_development_secrets
+from webhook_extractor.key_vault import open_key_vault
 from webhook_extractor.settings import WebhookExtractorSettings, standard_webhooks_key
 
 SOURCES = ("github", "stripe", "standard-webhooks")
@@ -76,7 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _configured_secret(source: str) -> str:
-    settings, _ = with_development_secrets(load_settings(WebhookExtractorSettings), make=False)
+    settings = load_settings(WebhookExtractorSettings)
+    if vault := open_key_vault(settings):
+        with contextlib.closing(vault):
+            settings = vault.read_at_start()
+    settings, _ = with_development_secrets(settings, make=False)
     secrets = {
         "github": settings.github_secrets,
         "stripe": settings.stripe_secrets,
@@ -95,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("source", choices=SOURCES)
     parser.add_argument("--file", type=Path, required=True, help="the payload, sent byte for byte")
     parser.add_argument(
-        "--secret", help="default: the agent's own, from its environment or, with nothing configured, its state folder"
+        "--secret", help="default: the agent's own, from environment, vault or, with nothing configured, state folder"
     )
     parser.add_argument("--id", help="the delivery's id; default: a new one. Stripe's is in the payload")
     parser.add_argument("--event", default="issues", help="GitHub's event name (default: issues)")
