@@ -237,6 +237,24 @@ async def test_a_secret_is_rotated_without_a_restart_and_without_a_refused_deliv
         await until_answered(401, old)
 
 
+def test_a_secret_that_is_moved_while_the_vault_is_read_is_not_missed(
+    vault: Vault, settings: WebhookExtractorSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault.secrets[NEXT] = "the new one"
+    answer = vault.answer
+
+    def then_move(*request: str) -> Any:
+        answered = answer(*request)
+        if vault.asked and NEXT in vault.secrets:
+            vault.secrets[GITHUB] = vault.secrets.pop(NEXT)
+        return answered
+
+    monkeypatch.setattr(vault, "answer", then_move)
+    with contextlib.closing(key_vault(settings, vault.url)) as opened:
+        assert "the new one" in opened.read_at_start().github_secrets
+    assert NEXT not in vault.secrets
+
+
 async def test_a_vault_that_fails_later_changes_nothing_and_is_read_again(
     agent: Any, vault: Vault, caplog: pytest.LogCaptureFixture
 ) -> None:

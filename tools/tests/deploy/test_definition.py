@@ -88,16 +88,26 @@ def on_the_wire(foundry: FoundryService, request: VersionRequest) -> list[dict[s
     return [sdk.body, rest.body]
 
 
+@pytest.mark.parametrize("vault", ["", "https://kv-desk.vault.azure.net/"])
 @pytest.mark.parametrize("name", [agent.name for agent in agents()])
-def test_sdk_rest_and_azd_send_the_same_for_each_agent_of_this_repository(name: str, foundry: FoundryService) -> None:
+def test_sdk_rest_and_azd_send_the_same_for_each_agent_of_this_repository(
+    name: str, vault: str, foundry: FoundryService
+) -> None:
     (agent,) = (each for each in read_project(ROOT).agents if each.key == name)
     service = yaml.safe_load((ROOT / "azure.yaml").read_text())["services"][name]
     service |= yaml.safe_load((ROOT / service["$ref"]).read_text())
-    azd = as_azd_sends_it(service, IMAGE, service["env"])
-    sdk, rest = on_the_wire(foundry, version_request(agent, {}, image=IMAGE))
+    expanded = {name: value.replace("${AZURE_KEY_VAULT_ENDPOINT:-}", vault) for name, value in service["env"].items()}
+    azd = as_azd_sends_it(service, IMAGE, expanded)
+    values = {"AZURE_KEY_VAULT_ENDPOINT": vault} if vault else {}
+    sdk, rest = on_the_wire(foundry, version_request(agent, values, image=IMAGE))
     assert sdk == azd
     assert rest == azd
-    assert set(azd["definition"]["environment_variables"]) == {"AZURE_AI_MODEL_DEPLOYMENT_NAME", "LOG_LEVEL"}
+    of_the_agent = {"AZURE_KEY_VAULT_ENDPOINT": vault} if name == "webhook-extractor" else {}
+    assert azd["definition"]["environment_variables"] == {
+        "AZURE_AI_MODEL_DEPLOYMENT_NAME": "chat",
+        "LOG_LEVEL": "info",
+        **of_the_agent,
+    }
 
 
 def test_sdk_rest_and_azd_send_the_same_of_all_that_a_definition_may_say(
