@@ -15,9 +15,8 @@ from typing import Any
 
 import pytest
 from agent_runtime.model_exchange import ModelReply, ModelRequest, ToolCall
-from agent_runtime.testing import AgentProcess, Hang, ScriptedModel
+from agent_runtime.testing import AgentProcess, Failure, Hang, ScriptedModel
 from playwright.async_api import Browser, Page, async_playwright, expect
-from playwright.sync_api import sync_playwright
 
 PAGE = Path(__file__).parents[1] / "page"
 BUILT = Path(__file__).parents[1] / "src" / "ag_ui_streamer" / "page"
@@ -25,21 +24,8 @@ REFUND = {"order_id": "NP-10274", "amount": "1.50", "currency": "CHF", "reason":
 QUIET = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 
 
-def chromium() -> str | None:
-    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if found:
-        return found
-    with sync_playwright() as playwright:
-        installed = playwright.chromium.executable_path
-    return installed if Path(installed).is_file() else None
-
-
-CHROMIUM = chromium()
-in_a_browser = pytest.mark.skipif(
-    CHROMIUM is None, reason="needs Chromium: set CHROMIUM, or run `playwright install chromium`"
-)
+pytestmark = pytest.mark.xdist_group("browser")
 with_node = pytest.mark.skipif(shutil.which("node") is None, reason="needs Node 20 or newer")
-one_at_a_time = pytest.mark.xdist_group("browser")
 
 
 def model() -> ScriptedModel:
@@ -57,18 +43,25 @@ def model() -> ScriptedModel:
             return [ToolCall("call_theme", "change_theme", '{"theme": "dark"}')]
         if "order" in words:
             return [ToolCall("call_order", "lookup_order", '{"order_id": "NP-10274"}')]
+        if "fail" in words:
+            return "This time it works." if scripted.requests[1:] else Failure()
         if "slowly" in words:
             return Hang(after=3, reply=f"One two three. {'And so on. ' * 100} And here it ends.")
         return "Good **morning**. <script>document.title = 'taken'</script>"
 
-    return ScriptedModel(answer)
+    scripted = ScriptedModel(answer)
+    return scripted
 
 
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
     sandbox = [] if os.geteuid() else ["--no-sandbox"]  # Chromium refuses to sandbox for root
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET + sandbox)
+        installed = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+        executable = installed or playwright.chromium.executable_path
+        if shutil.which(executable) is None:
+            pytest.skip("needs Chromium: set CHROMIUM, or run `playwright install chromium`")
+        browser = await playwright.chromium.launch(executable_path=executable, args=QUIET + sandbox)
         yield browser
         await browser.close()
 
@@ -80,6 +73,11 @@ async def desk() -> AsyncIterator[tuple[ScriptedModel, AgentProcess]]:
         environment = {"OPENAI_BASE_URL": base_url, "MODEL_NAME": "m", "SSE_KEEPALIVE_INTERVAL": "1"}
         async with AgentProcess("ag_ui_streamer", env=environment) as agent:
             yield scripted, agent
+
+
+@pytest.fixture
+async def page(browser: Browser, desk: tuple[ScriptedModel, AgentProcess]) -> Page:
+    return await opened(browser, desk[1])
 
 
 async def opened(browser: Browser, agent: AgentProcess, **options: Any) -> Page:
@@ -104,7 +102,6 @@ def status(page: Page) -> Any:
 
 
 @with_node
-@one_at_a_time
 def test_the_built_page_is_what_its_source_gives(tmp_path: Path) -> None:
     subprocess.run(["node", "build.mjs", str(tmp_path)], cwd=PAGE, check=True)
     names = sorted(path.name for path in BUILT.iterdir())
@@ -114,11 +111,8 @@ def test_the_built_page_is_what_its_source_gives(tmp_path: Path) -> None:
     subprocess.run(["node", "node_modules/typescript/bin/tsc", "--noEmit"], cwd=PAGE, check=True)
 
 
-@in_a_browser
-@one_at_a_time
-async def test_an_answer_is_seen_while_it_streams_and_stop_keeps_what_was_said(browser, desk) -> None:
-    scripted, agent = desk
-    page = await opened(browser, agent)
+async def test_an_answer_is_seen_while_it_streams_and_stop_keeps_what_was_said(page, desk) -> None:
+    scripted, _ = desk
     await say(page, "Count slowly.")
     await asyncio.wait_for(scripted.hanging.wait(), 15)
     answer = page.get_by_label("Assistant")
@@ -134,14 +128,11 @@ async def test_an_answer_is_seen_while_it_streams_and_stop_keeps_what_was_said(b
     assert await page.locator("#log script").count() == 0
 
 
-@in_a_browser
-@one_at_a_time
-async def test_tools_of_the_agent_and_of_the_page(browser, desk) -> None:
-    _, agent = desk
-    page = await opened(browser, agent)
+async def test_tools_of_the_agent_and_of_the_page(page) -> None:
     await say(page, "Show me the order.")
     await expect(page.locator("#log").get_by_role("region", name="Order NP-10274")).to_be_visible()
     await expect(page.get_by_label("What was found").get_by_text("NP-10274")).to_be_visible()
+    await status(page).to_have_text("Ready")
     await say(page, "Make it dark.")
     await expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     await expect(page.get_by_label("Assistant").last).to_contain_text('It said: {"theme":"dark"}')
@@ -149,18 +140,14 @@ async def test_tools_of_the_agent_and_of_the_page(browser, desk) -> None:
     await keep(page, "dark")
 
 
-@in_a_browser
-@one_at_a_time
-async def test_a_refund_is_approved_once_with_an_edited_amount(browser, desk, refunds) -> None:
-    _, agent = desk
-    page = await opened(browser, agent)
+async def test_a_refund_is_approved_once_with_an_edited_amount(browser, page, desk, refunds) -> None:
     await say(page, "Please refund the broken tent.")
     amount = page.get_by_label("Amount in CHF")
     await expect(amount).to_have_value("1.50")
     await status(page).to_have_text("Waiting for your decision")
     await expect(page.get_by_label("Your message")).to_be_disabled()
     await keep(page, "approval")
-    twin = await opened(browser, agent)
+    twin = await opened(browser, desk[1])
     await twin.evaluate("id => localStorage.setItem('live-desk.thread', id)", await thread_of(page))
     await twin.reload()
     await expect(twin.get_by_label("Amount in CHF")).to_have_value("1.50")
@@ -183,11 +170,7 @@ async def thread_of(page: Page) -> str:
     return str(await page.evaluate("localStorage.getItem('live-desk.thread')"))
 
 
-@in_a_browser
-@one_at_a_time
-async def test_a_refund_is_rejected_with_its_reason(browser, desk, refunds) -> None:
-    _, agent = desk
-    page = await opened(browser, agent)
+async def test_a_refund_is_rejected_with_its_reason(page, refunds) -> None:
     await say(page, "Please refund the broken tent.")
     await page.get_by_label("Why it is rejected").fill("Not ours.")
     await page.get_by_role("button", name="Reject").click()
@@ -196,11 +179,8 @@ async def test_a_refund_is_rejected_with_its_reason(browser, desk, refunds) -> N
     assert await refunds() == []
 
 
-@in_a_browser
-@one_at_a_time
-async def test_a_running_answer_is_read_on_after_a_reload(browser, desk) -> None:
-    scripted, agent = desk
-    page = await opened(browser, agent)
+async def test_a_running_answer_is_read_on_after_a_reload(page, desk) -> None:
+    scripted, _ = desk
     await say(page, "Count slowly.")
     await asyncio.wait_for(scripted.hanging.wait(), 15)
     await page.reload()
@@ -213,11 +193,18 @@ async def test_a_running_answer_is_read_on_after_a_reload(browser, desk) -> None
     await expect(page.get_by_label("You", exact=True)).to_have_count(1)
 
 
-@in_a_browser
-@one_at_a_time
-async def test_a_restart_of_the_agent_is_told_from_the_end_of_the_answer(browser, desk) -> None:
+async def test_a_failed_answer_is_asked_for_again(page, desk) -> None:
+    scripted, _ = desk
+    await say(page, "Fail, please.")
+    await page.get_by_role("alert").get_by_role("button", name="Try again").click()
+    await expect(page.get_by_label("Assistant")).to_contain_text("This time it works.")
+    await expect(page.get_by_label("You", exact=True)).to_have_count(1)
+    await expect(page.get_by_role("alert")).to_be_hidden()
+    assert [message.role for message in scripted.requests[-1].messages].count("user") == 1
+
+
+async def test_a_restart_of_the_agent_is_told_from_the_end_of_the_answer(page, desk) -> None:
     scripted, agent = desk
-    page = await opened(browser, agent)
     await say(page, "Count slowly.")
     await asyncio.wait_for(scripted.hanging.wait(), 15)
     await expect(page.get_by_label("Assistant")).to_contain_text("One two")
@@ -231,11 +218,7 @@ async def test_a_restart_of_the_agent_is_told_from_the_end_of_the_answer(browser
     await expect(page.get_by_role("alert")).to_be_hidden()
 
 
-@in_a_browser
-@one_at_a_time
-async def test_threads_are_listed_and_opened(browser, desk) -> None:
-    _, agent = desk
-    page = await opened(browser, agent)
+async def test_threads_are_listed_and_opened(page) -> None:
     await say(page, "Good morning, first.")
     await status(page).to_have_text("Ready")
     await page.get_by_role("button", name="New chat").click()
@@ -248,8 +231,6 @@ async def test_threads_are_listed_and_opened(browser, desk) -> None:
     await expect(page.get_by_label("You", exact=True)).to_have_text(["Good morning, first."])
 
 
-@in_a_browser
-@one_at_a_time
 async def test_it_fits_a_phone_and_is_used_by_keyboard_alone(browser, desk) -> None:
     _, agent = desk
     page = await opened(browser, agent, viewport={"width": 360, "height": 740})
@@ -264,9 +245,7 @@ async def test_it_fits_a_phone_and_is_used_by_keyboard_alone(browser, desk) -> N
     await expect(page.get_by_role("button", name="New chat")).to_be_visible()
 
 
-@in_a_browser
 @with_node
-@one_at_a_time
 @pytest.mark.parametrize("theme", ["light", "dark"])
 async def test_axe_finds_nothing_serious(browser, desk, theme) -> None:
     _, agent = desk

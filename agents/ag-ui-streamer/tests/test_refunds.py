@@ -4,14 +4,19 @@ import asyncio
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 
 import httpx2
 import pytest
 from ag_ui_streamer.app import build_app
+from ag_ui_streamer.approvals import Answer, Approvals
 from ag_ui_streamer.settings import AgUiSettings
+from ag_ui_streamer.threads import digest
 from agent_runtime.model_exchange import ModelRequest, ToolCall
 from agent_runtime.settings import load_settings
+from agent_runtime.state_store import open_state_store
 from agent_runtime.testing import AgentProcess, Hang, ScriptedModel
 from agent_runtime.testing.serving import serve
 from support_desk.desk import open_desk
@@ -173,6 +178,32 @@ async def test_an_answer_that_its_process_did_not_survive_is_given_again_and_ref
     told = parsed(answer.text)
     result = json.loads(next(event["content"] for event in told if event["type"] == "TOOL_CALL_RESULT"))
     assert result["refund"]["amount"]["amount"] == "1.50", "what was decided first holds, and is told"
+
+
+async def test_an_approval_that_did_not_begin_to_act_gives_way_to_a_refusal() -> None:
+    settings = load_settings(AgUiSettings)
+    desk = open_desk(settings, open_handbook(settings))
+    store = open_state_store(settings, "ag-ui-streamer", expires_after=timedelta(days=1))
+    approvals = Approvals(desk, store, open_for=timedelta(hours=1))
+    question = await approvals.ask("call_1", dict(WANTED))
+    approval = Answer(question.interrupt_id, "resolved", {"approved": True})
+    # What a process leaves that ends between keeping the answer and the refund.
+    await store.put_if_absent(f"answer/{digest('ada')}/{question.interrupt_id}", asdict(approval))
+    refusal = Answer(question.interrupt_id, "resolved", {"approved": False, "reason": "Too early."})
+    told = await approvals.carry_out("ada", question, refusal)
+    assert "Too early." in told["error"]["message"]
+    assert "error" in await approvals.carry_out("ada", question, approval), "it stays refused"
+    assert await refunds() == []
+
+
+async def test_an_answer_without_messages_goes_on_with_what_the_server_knows(served, asked, resumed, client) -> None:
+    async with served(wants_a_refund()) as url, client:
+        interrupt = await asked(client, url)
+        await client.post(f"{url}/invocations", json=resumed(interrupt["id"], {"approved": True}, messages=[]))
+        thread = (await client.get(f"{url}/invocations/threads?id=t1")).json()
+    assert [message["role"] for message in thread["messages"]] == ["user", "assistant", "tool", "assistant"]
+    assert thread["messages"][0]["content"] == "Refund NP-10274, please."
+    assert await refunds() == ["1.50"]
 
 
 @pytest.mark.parametrize(

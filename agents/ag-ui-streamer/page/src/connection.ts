@@ -43,7 +43,8 @@ function whole(first: Response, runId: string, signal: AbortSignal | null | unde
         if (signal?.aborted) return stream.error(new DOMException("stopped", "AbortError"));
         tell("lost");
         try {
-          answer = await patiently(() => fetch(`/invocations/${encodeURIComponent(runId)}?after=${seen}`, { signal: signal ?? null }), signal, tell);
+          const place = `/invocations/${encodeURIComponent(runId)}?after=${seen}`;
+          answer = await patiently(() => reached(place, signal), signal, tell);
         } catch (error) {
           tell("gone");
           return stream.error(error);
@@ -56,6 +57,13 @@ function whole(first: Response, runId: string, signal: AbortSignal | null | unde
       }
     },
   });
+}
+
+/** A server that cannot answer now is one that is not reached. */
+async function reached(place: string, signal: AbortSignal | null | undefined): Promise<Response> {
+  const answer = await fetch(place, { signal: signal ?? null });
+  if (answer.status >= 500) throw new Error(`HTTP ${answer.status}`);
+  return answer;
 }
 
 /** Try again while the server cannot be reached, with longer and longer pauses, for a minute. */

@@ -35,6 +35,7 @@ let runId: string | null = null;
 let interrupts: Interrupt[] = [];
 let link: Link = "open";
 let ended = true;
+let resuming = false;
 
 function newAgent(threadId: string): HttpAgent {
   localStorage.setItem(THREAD, threadId);
@@ -44,7 +45,7 @@ function newAgent(threadId: string): HttpAgent {
     onStateChanged: show,
     onRunErrorEvent: ({ event }) => {
       ended = true;
-      if (event.code !== "abort") complain(event.message ?? "The run failed.");
+      if (event.code !== "abort") complain(event.message ?? "The run failed.", resuming ? "read" : "ask");
     },
     onRunFinishedEvent: (finished) => {
       ended = true;
@@ -63,6 +64,7 @@ async function run(options: { runId?: string; resume?: Answer[] } = {}): Promise
     runId = id;
     ended = false;
     interrupts = [];
+    resuming = resume !== undefined;
     link = "open";
     problem.hidden = true;
     show();
@@ -72,9 +74,9 @@ async function run(options: { runId?: string; resume?: Answer[] } = {}): Promise
         { runId: id, tools: TOOLS, ...(resume ? { resume: resume as never } : {}) },
         { onRunFinishedEvent: (finished) => void (finished.outcome === "success" && (pending = finished.pendingToolCallIds)) },
       );
-      if (!ended) complain("The connection ended before the answer did.");
+      if (!ended) complain("The connection ended before the answer did.", "read");
     } catch (error) {
-      if ((link as Link) !== "gone") complain(readable(error));
+      if ((link as Link) !== "gone") complain(readable(error), "read");
     }
     if (agent !== mine) return; // another thread was opened meanwhile
     runId = null;
@@ -110,6 +112,8 @@ async function halt(): Promise<void> {
   stop.disabled = true;
   try {
     await fetch(`/invocations/${encodeURIComponent(id)}/cancel`, { method: "POST" });
+  } catch {
+    // Not reached: the page lets go all the same.
   } finally {
     // The stream ends with the outcome "cancelled"; where it cannot, the page lets go.
     setTimeout(() => runId === id && agent.abortRun(), 2000);
@@ -134,7 +138,7 @@ function show(): void {
   send.hidden = running;
   input.disabled = interrupts.length > 0;
   input.placeholder = interrupts.length ? "Decide first" : "Ask about an order or a policy";
-  if (link === "gone" && !running) complain("The agent cannot be reached.", true);
+  if (link === "gone" && !running) complain("The agent cannot be reached.", "read");
   showState();
   if (near) log.scrollTop = log.scrollHeight;
 }
@@ -180,12 +184,13 @@ async function open(threadId: string, isNew = false): Promise<void> {
   agent = newAgent(threadId);
   runId = null;
   interrupts = [];
+  decided = [];
   problem.hidden = true;
   let thread: Thread | null = null;
   try {
     if (!isNew) thread = await readThread(threadId);
   } catch {
-    complain("The thread cannot be read right now.", true);
+    complain("The thread cannot be read right now.", "read");
   }
   if (agent.threadId !== threadId) return;
   agent.setMessages(thread?.messages ?? []);
@@ -198,10 +203,18 @@ async function open(threadId: string, isNew = false): Promise<void> {
   if (thread?.run) void run({ runId: thread.run });
 }
 
-function complain(message: string, reload = false): void {
-  const again = el("button", { type: "button", click: () => void (reload ? open(agent.threadId) : run()) }, reload ? "Read again" : "Try again");
+/** What went wrong, and the way on: to ask the same again, or to read from the server what has become of it. */
+function complain(message: string, way: "ask" | "read"): void {
+  const again = el("button", { type: "button", click: way === "ask" ? askAgain : () => void open(agent.threadId) }, way === "ask" ? "Try again" : "Read again");
   problem.replaceChildren(el("span", {}, message), again);
   problem.hidden = false;
+}
+
+/** The user's last message again, without what a failed run had answered to it. */
+function askAgain(): void {
+  const last = agent.messages.findLastIndex((message) => message.role === "user");
+  agent.setMessages(agent.messages.slice(0, last + 1));
+  void run();
 }
 
 function readable(error: unknown): string {

@@ -221,13 +221,13 @@ class Assistant:
                 return await approvals.ask(call.call_id, _arguments(call))
             tool = self._tools.get(call.name)
             if tool is None:
-                return _problem("unknown_tool", f"There is no tool called {call.name}.")
+                raise ToolError("unknown_tool", f"There is no tool called {call.name}.")
             output = await tool.call(self._desk, _arguments(call), idempotency_key=call.call_id)
         except ToolError as error:
-            return _problem(error.code, error.message)
+            return error.as_output()
         except Exception:
             logger.exception("tool %s failed", call.name)
-            return _problem("tool_failed", f"The tool {call.name} failed.")
+            return ToolError("tool_failed", f"The tool {call.name} failed.").as_output()
         dumped: dict[str, Any] = output.model_dump(mode="json")
         return dumped
 
@@ -295,7 +295,3 @@ def _recent(conversation: Sequence[Item], most: int) -> list[Item]:
 
 def _function(name: str, description: str, parameters: Mapping[str, Any]) -> Item:
     return {"type": "function", "name": name, "description": description, "parameters": parameters, "strict": False}
-
-
-def _problem(code: str, message: str) -> dict[str, Any]:
-    return {"error": {"code": code, "message": message}}

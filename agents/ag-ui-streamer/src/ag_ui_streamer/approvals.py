@@ -3,9 +3,9 @@
 What is carried out comes from the server's record of the question, never from the conversation that a page sends. The
 first answer to a question is kept before anything is done, and the refund has the question's idempotency key: double
 clicks, two tabs, a replayed request and a restart in the middle all lead to one refund, the one that was decided first.
+Only an approval that had not begun to act, because its run was stopped or died, gives way to a later refusal.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +22,7 @@ from support_desk.money import Amount
 from support_desk.refunds import left_to_refund, refunds_of
 
 from ag_ui_streamer.progress import Question
+from ag_ui_streamer.threads import digest
 
 REFUND = TOOLS_BY_NAME["issue_refund"]
 _REASON = "approval_required"
@@ -119,21 +120,20 @@ class Approvals:
         Raises:
             StateStoreError, ToolError: the records cannot be reached; the same answer may be given again.
         """
-        given = asdict(answer) if answer else asdict(Answer(pending.interrupt_id, "cancelled"))
-        key = f"answer/{_digest(user)}/{pending.interrupt_id}"
-        _, kept = await self._store.put_if_absent(key, given)
+        given = answer or Answer(pending.interrupt_id, "cancelled")
+        _, kept = await self._store.put_if_absent(f"answer/{digest(user)}/{pending.interrupt_id}", asdict(given))
         first = Answer(**kept.value)
-        if first.status == "cancelled":
-            return _not_done("approval_cancelled", "Nobody decided about the refund. It was not issued.")
+        if refused := _refusal(first):
+            return refused
+        key = f"ag-ui/{pending.interrupt_id}"
+        if (refused := _refusal(given)) and await self._desk.ledger.fence(key, REFUND.name) is None:
+            return refused
         decision = read_decision(first.payload, "resume")
-        if not decision.approved:
-            why = f" The reason given: {decision.reason}" if decision.reason else ""
-            return _not_done("approval_rejected", f"The refund was rejected and not issued.{why}")
         arguments = dict(pending.arguments)
         if decision.amount is not None:
             arguments["amount"] = str(decision.amount)
         try:
-            done = await REFUND.call(self._desk, arguments, idempotency_key=f"ag-ui/{pending.interrupt_id}")
+            done = await REFUND.call(self._desk, arguments, idempotency_key=key)
         except ToolError as error:
             if error.code == "desk_unavailable":
                 raise
@@ -158,6 +158,17 @@ def read_decision(payload: Any, where: str) -> Decision:
         raise BadRequest("invalid_resume", f"{field}: {first['msg']}", param=f"{where}.{field}") from None
 
 
+def _refusal(answer: Answer) -> dict[str, Any] | None:
+    """The output of a call that was not approved; None for one that was."""
+    if answer.status == "cancelled":
+        return _not_done("approval_cancelled", "Nobody decided about the refund. It was not issued.")
+    decision = read_decision(answer.payload, "resume")
+    if decision.approved:
+        return None
+    why = f" The reason given: {decision.reason}" if decision.reason else ""
+    return _not_done("approval_rejected", f"The refund was rejected and not issued.{why}")
+
+
 def _schema(arguments: Mapping[str, Any]) -> dict[str, Any]:
     amount = REFUND.parameters()["properties"]["amount"]
     return {
@@ -178,8 +189,4 @@ def _schema(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _not_done(code: str, message: str) -> dict[str, Any]:
-    return {"error": {"code": code, "message": message}}
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:40]
+    return ToolError(code, message).as_output()

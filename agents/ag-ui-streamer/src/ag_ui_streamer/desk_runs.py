@@ -1,4 +1,4 @@
-"""One run of the live desk: what it works on, what it says, and what it leaves in its thread."""
+"""The runs of the live desk: how one begins or is found again, what it works on, and what it leaves in its thread."""
 
 import asyncio
 import json
@@ -35,6 +35,8 @@ _INTERRUPTED = (
 
 
 class DeskRuns:
+    """Begins runs, finds them again, and ends those that their process did not survive."""
+
     def __init__(self, assistant: Assistant, approvals: Approvals, threads: Threads, log: RunLog) -> None:
         self._assistant = assistant
         self._approvals = approvals
@@ -71,9 +73,10 @@ class DeskRuns:
             thread = await self._threads.get(user, wanted.thread_id)
         messages, answers = list(wanted.messages), list(wanted.answers)
         questions = [Question(**one) for one in thread.pending]
+        if wanted.is_text or not messages:
+            messages = thread.messages + messages
         if wanted.is_text:
             # Who sends plain text sees no question's form: saying something else leaves it undecided.
-            messages = thread.messages + messages
             answers = [Answer(one.interrupt_id, "cancelled") for one in questions]
         self._approvals.check(questions, answers, thread.answered)
         conversation_of(messages, decided=[_decided(question, {}) for question in questions])

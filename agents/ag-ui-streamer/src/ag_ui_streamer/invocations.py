@@ -148,7 +148,8 @@ def openapi_document() -> dict[str, Any]:
         "properties": {
             "threadId": {"type": "string", "minLength": 1, "maxLength": 256},
             "runId": {"type": "string", "minLength": 1, "maxLength": 256},
-            "messages": {"type": "array", "minItems": 1, "items": {"type": "object"}},
+            "messages": {"type": "array", "items": {"type": "object"}},
+            "resume": {"type": "array", "items": {"type": "object"}},
             "tools": {"type": "array", "items": {"type": "object"}},
             "context": {"type": "array", "items": {"type": "object"}},
             "state": {},

@@ -47,6 +47,7 @@ class LiveRun:
     ) -> None:
         self._log = log
         self.given = given
+        """JSON of the thread as the run found it."""
         self.user = user
         self.thread_id = thread_id
         self.run_id = run_id
@@ -104,7 +105,7 @@ class LiveRun:
     async def begin(self) -> None:
         """Have a place in the log."""
         if self.logged is None:
-            _, self.logged = await self._log.begin(
+            self.logged = await self._log.begin(
                 self.user,
                 self.run_id,
                 invocation_id=self.invocation_id,
@@ -218,7 +219,7 @@ class LiveRuns:
         run.task = asyncio.create_task(self._work(run, drive, settle))
 
     async def stop_all(self) -> None:
-        """End every run, because the process ends."""
+        """End every run, because the process ends, and close the log."""
         runs = [run for run in self._runs.values() if run.task is not None]
         for run in runs:
             if not run.is_ending and not run.is_stopped and run.task is not None:
@@ -226,6 +227,8 @@ class LiveRuns:
         await asyncio.gather(*(run.task for run in runs if run.task is not None), return_exceptions=True)
         if self._writing is not None:
             self._writing.cancel()
+            await asyncio.gather(self._writing, return_exceptions=True)
+        await self._log.close()
 
     async def _work(self, run: LiveRun, drive: Drive, settle: Settle) -> None:
         try:

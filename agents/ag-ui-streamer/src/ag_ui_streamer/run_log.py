@@ -63,7 +63,7 @@ class LoggedRun:
     thread_id: str
     ended: bool
     given: str
-    """JSON of what the run began with: what its thread is made up from, if its process dies."""
+    """JSON of what the run began with: what its thread is made up from, if its process dies. Empty once it ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,23 +89,20 @@ class RunLog:
         self._connection: sqlite3.Connection | None = None
         self._begun = 0
 
-    async def begin(
-        self, user: str, run_id: str, *, invocation_id: str, thread_id: str, given: str
-    ) -> tuple[bool, LoggedRun]:
-        """Whether the run is new to its user, and the run."""
+    async def begin(self, user: str, run_id: str, *, invocation_id: str, thread_id: str, given: str) -> LoggedRun:
+        """Keep that the run has begun, unless it is known already."""
 
-        def begin(db: sqlite3.Connection) -> tuple[bool, LoggedRun]:
+        def begin(db: sqlite3.Connection) -> LoggedRun:
             if self._begun % _SWEPT_EVERY == 0:
                 db.execute("DELETE FROM runs WHERE begun < ?", (self._now() - self._kept_for,))
             self._begun += 1
             values = (user, run_id, invocation_id, thread_id, given, self._now())
-            new = db.execute(
+            db.execute(
                 "INSERT INTO runs (user, run_id, invocation_id, thread_id, given, begun) VALUES (?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT DO NOTHING",
                 values,
-            ).rowcount
-            row = db.execute(_ONE, (user, run_id)).fetchone()
-            return bool(new), _run(row)
+            )
+            return _run(db.execute(_ONE, (user, run_id)).fetchone())
 
         return await self._do(begin)
 
@@ -118,7 +115,8 @@ class RunLog:
             ]
             db.executemany("INSERT INTO events (run, number, event) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", rows)
             ended = [(part.run.seq,) for part in parts if part.ended]
-            db.executemany("UPDATE runs SET ended = 1 WHERE seq = ?", ended)
+            # The thread has it now; each run would keep the whole conversation once more.
+            db.executemany("UPDATE runs SET ended = 1, given = '' WHERE seq = ?", ended)
 
         await self._do(append)
 

@@ -56,7 +56,7 @@ class Threads:
         await self._write(_body(user, thread.thread_id), _fitting(thread))
         # What is listed is apart, so that a list reads no messages.
         head = Thread(thread.thread_id, thread.title, thread.updated)
-        await self._write(_head(user, thread.thread_id), asdict(head), tags={"user": _digest(user)})
+        await self._write(_head(user, thread.thread_id), asdict(head), tags={"user": digest(user)})
 
     async def _write(self, key: str, value: JSON, *, tags: dict[str, str] | None = None) -> None:
         while True:
@@ -74,29 +74,25 @@ class Threads:
         found: list[Thread] = []
         after: str | None = None
         while True:
-            page = await self._store.list({"user": _digest(user)}, after=after)
+            page = await self._store.list({"user": digest(user)}, after=after)
             found += [Thread(**item.value) for item in page.items]
             after = page.after
             if after is None:
                 break
         return sorted(found, key=lambda thread: thread.updated, reverse=True)[:_MOST_LISTED]
 
-    async def delete(self, user: str, thread_id: str) -> bool:
-        """Forget a thread, and say whether there was one."""
-        await self._store.delete(_head(user, thread_id))
-        return await self._store.delete(_body(user, thread_id))
 
-
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
+    """A user or a thread as part of a key, whatever characters its id has."""
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
 def _body(user: str, thread_id: str) -> str:
-    return f"thread/{_digest(user)}/{_digest(thread_id)}"
+    return f"thread/{digest(user)}/{digest(thread_id)}"
 
 
 def _head(user: str, thread_id: str) -> str:
-    return f"listed/{_digest(user)}/{_digest(thread_id)}"
+    return f"listed/{digest(user)}/{digest(thread_id)}"
 
 
 def _title(messages: list[Message]) -> str:
