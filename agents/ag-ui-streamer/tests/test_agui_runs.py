@@ -249,3 +249,15 @@ async def test_an_id_that_cannot_be_one_is_refused_and_not_copied_into_a_header(
             await client.post(f"{url}/invocations/{path}/cancel"),
         ):
             assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_invocation_id")
+
+
+async def test_the_open_case_of_a_thread_is_told_and_outlasts_the_run(served, say, events_of, state_of) -> None:
+    model = ScriptedModel()
+    model.enqueue([ToolCall("call_1", "lookup_order", '{"order_id": "NP-10001"}')], "Here it is.", "You are welcome.")
+    async with served(model) as url:
+        events = await events_of(url, say("Order NP-10001?"))
+        later = await events_of(url, say("Thanks."))
+    assert state_of(events)["open_case"]["order_id"] == "NP-10001"
+    assert state_of(later)["open_case"] == state_of(events)["open_case"]
+    steps = [event["type"] for event in events if event["type"].startswith("STEP_") or "RESULT" in event["type"]]
+    assert steps == ["STEP_STARTED", "TOOL_CALL_RESULT", "STEP_FINISHED"]

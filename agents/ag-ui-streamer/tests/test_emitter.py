@@ -8,7 +8,6 @@ from ag_ui_streamer.emitter import RunEmitter
 from ag_ui_streamer.json_patch import patch_between
 from ag_ui_streamer.progress import (
     ActivityChanged,
-    CardShown,
     Finished,
     Interrupted,
     Progress,
@@ -109,7 +108,6 @@ STEPS: st.SearchStrategy[Progress] = st.one_of(
     st.builds(StepStarted, IDS),
     st.builds(StepEnded, IDS),
     st.builds(ActivityChanged, IDS, st.just("plan"), STATES),
-    st.builds(CardShown, st.just("order_card"), STATES),
     st.builds(Interrupted, st.lists(QUESTIONS, max_size=2).map(tuple)),
     st.builds(Finished, st.lists(IDS, max_size=3).map(tuple)),
 )

@@ -131,7 +131,9 @@ async def test_an_answer_is_seen_while_it_streams_and_stop_keeps_what_was_said(p
 async def test_tools_of_the_agent_and_of_the_page(page) -> None:
     await say(page, "Show me the order.")
     await expect(page.locator("#log").get_by_role("region", name="Order NP-10274")).to_be_visible()
-    await expect(page.get_by_label("What was found").get_by_text("NP-10274")).to_be_visible()
+    found = page.get_by_label("What was found")
+    await expect(found.get_by_role("region", name="Order NP-10274")).to_be_visible()
+    await expect(found.locator("#case")).to_contain_text("NP-10274 of customer C-")
     await status(page).to_have_text("Ready")
     await say(page, "Make it dark.")
     await expect(page.locator("html")).to_have_attribute("data-theme", "dark")

@@ -153,7 +153,9 @@ function decide(answer: Answer): void {
 }
 
 function showState(): void {
-  const state = (agent.state ?? {}) as { sources?: { number: number; title: string; heading?: string; url?: string }[]; orders?: never[]; plan?: { title: string; status?: string }[] };
+  const state = (agent.state ?? {}) as { open_case?: { order_id: string; customer_id: string; status: string } | null; sources?: { number: number; title: string; heading?: string; url?: string }[]; orders?: never[]; plan?: { title: string; status?: string }[] };
+  const open = state.open_case;
+  byId("case").textContent = open ? `${open.order_id} of customer ${open.customer_id}, ${open.status.replaceAll("_", " ")}` : "";
   byId("orders").replaceChildren(...(state.orders ?? []).map(orderCard));
   byId("plan").replaceChildren(...(state.plan ?? []).map((step) => el("li", { class: step.status ?? "" }, step.title)));
   byId("sources").replaceChildren(
@@ -161,8 +163,8 @@ function showState(): void {
       el("li", {}, el("span", { class: "cite" }, String(source.number)), el("a", { href: source.url ?? "#", target: "_blank", rel: "noopener noreferrer" }, [source.title, source.heading].filter(Boolean).join(" — "))),
     ),
   );
-  for (const name of ["orders", "plan", "sources"]) byId(`${name}-part`).hidden = !byId(name).childElementCount;
-  byId("nothing").hidden = Boolean(state.orders?.length || state.sources?.length || state.plan?.length);
+  for (const name of ["case", "orders", "plan", "sources"]) byId(`${name}-part`).hidden = !byId(name).textContent;
+  byId("nothing").hidden = Boolean(open || state.orders?.length || state.sources?.length || state.plan?.length);
 }
 
 async function showThreads(): Promise<void> {

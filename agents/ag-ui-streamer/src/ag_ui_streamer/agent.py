@@ -23,6 +23,8 @@ from ag_ui_streamer.progress import (
     Question,
     ReasoningDelta,
     StateChanged,
+    StepEnded,
+    StepStarted,
     TextDelta,
     ToolCallArguments,
     ToolCallEnded,
@@ -52,6 +54,7 @@ Be brief: two or three sentences, unless asked for more.
 
 _LOOKING_UP = {"search_handbook", "lookup_order", "list_customer_orders"}
 """The desk's tools that change nothing. The one other tool waits for an approval."""
+_STEP = "Looking things up"
 
 logger = logging.getLogger(__name__)
 
@@ -85,8 +88,10 @@ class _Turn:
 
 @dataclass(slots=True)
 class _Sources:
-    """The passages and orders of a run. Passage numbers run on over its searches, so that [2] means one passage."""
+    """The passages and orders of a run, and the order that its thread is about. Passage numbers run on over a run's
+    searches, so that [2] means one passage."""
 
+    open_case: dict[str, Any] | None
     passages: list[dict[str, Any]] = field(default_factory=list)
     orders: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -103,12 +108,16 @@ class _Sources:
             return output | {"passages": numbered}
         for order in output.get("orders") or [output["order"]]:
             self.orders[order["order_id"]] = order
+        if "order" in output:
+            self.open_case = {key: output["order"][key] for key in ("order_id", "customer_id", "status")}
         return output
 
     def state(self) -> dict[str, Any]:
         shown = ("number", "title", "heading", "url")
         sources = [{key: passage[key] for key in shown if key in passage} for passage in self.passages]
-        return {"sources": sources, "orders": list(self.orders.values())}
+        found: dict[str, Any] = {"sources": sources, "orders": list(self.orders.values())}
+        # Left out where there is none: the encoder drops nulls, and a patch to a key that was dropped does not apply.
+        return found | ({"open_case": self.open_case} if self.open_case else {})
 
 
 class Assistant:
@@ -136,8 +145,9 @@ class Assistant:
         *,
         page_tools: Sequence[Mapping[str, Any]] = (),
         approvals: Approvals | None = None,
+        open_case: dict[str, Any] | None = None,
     ) -> AsyncIterator[Progress]:
-        """Answer the last message of `conversation`.
+        """Answer the last message of `conversation`. `open_case` is what the state of its last run says.
 
         `page_tools` are function tools (`name`, `description`, `parameters`) that the caller carries out itself: a run
         in which the model calls one ends with the call pending. With `approvals` the model may want a refund: such a
@@ -148,7 +158,7 @@ class Assistant:
             AssistantError: when the run reaches a limit.
         """
         items = _recent(conversation, self._settings.max_history_items)
-        sources = _Sources()
+        sources = _Sources(open_case)
         offered = {**self._tools, REFUND.name: REFUND} if approvals else self._tools
         names_of_page = {tool["name"] for tool in page_tools} - offered.keys()
         tools = [_function(tool.name, tool.description, tool.parameters()) for tool in offered.values()]
@@ -169,6 +179,8 @@ class Assistant:
             ]
             pending = tuple(call.call_id for call in turn.calls if call.name in names_of_page)
             called = [call for call in turn.calls if call.name not in names_of_page]
+            if called:
+                yield StepStarted(_STEP)
             outcomes = await asyncio.gather(*(self._outcome(call, approvals) for call in called))
             questions = [outcome for outcome in outcomes if isinstance(outcome, Question)]
             for call, output in zip(called, outcomes, strict=True):
@@ -179,6 +191,7 @@ class Assistant:
                 yield ToolResult(call.call_id, content)
             if called:
                 yield StateChanged(sources.state())
+                yield StepEnded(_STEP)
             if questions:
                 yield Interrupted(tuple(questions), input_tokens, output_tokens, self._settings.model)
                 return

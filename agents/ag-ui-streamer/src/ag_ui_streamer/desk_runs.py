@@ -204,7 +204,12 @@ class _Work:
             decided.append(_decided(question, output))
             yield ToolResult(question.call_id, decided[-1].output)
         conversation = conversation_of(self.thread.messages, self.wanted.context, decided)
-        run = self.assistant.run(conversation, page_tools=self.wanted.page_tools, approvals=self.approvals)
+        run = self.assistant.run(
+            conversation,
+            page_tools=self.wanted.page_tools,
+            approvals=self.approvals,
+            open_case=(self.thread.state or {}).get("open_case"),
+        )
         async with aclosing(run) as happening:  # type: ignore[type-var]
             async for happened in happening:
                 yield happened

@@ -14,7 +14,6 @@ from ag_ui.core import (
     PROTOCOL_VERSION,
     ActivitySnapshotEvent,
     BaseEvent,
-    CustomEvent,
     Interrupt,
     ReasoningEndEvent,
     ReasoningMessageContentEvent,
@@ -45,7 +44,6 @@ from ag_ui.encoder import EventEncoder
 from ag_ui_streamer.json_patch import patch_between
 from ag_ui_streamer.progress import (
     ActivityChanged,
-    CardShown,
     Finished,
     Interrupted,
     Progress,
@@ -119,8 +117,6 @@ class RunEmitter:
                 return self._send(
                     (ActivitySnapshotEvent(message_id=activity_id, activity_type=kind, content=content, replace=True),)
                 )
-            case CardShown(name, value):
-                return self._send((CustomEvent(name=name, value=value),))
             case Interrupted():
                 return self.interrupt(happened)
             case Finished():

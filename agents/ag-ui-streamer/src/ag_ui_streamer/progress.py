@@ -1,8 +1,4 @@
-"""What happens while the assistant works, in terms of neither protocol. AG-UI and Responses each write it their way.
-
-This agent's assistant tells text, reasoning, tools, state and questions. The emitter also writes steps, activity and
-cards, which no part of the assistant tells yet.
-"""
+"""What happens while the assistant works, in terms of neither protocol. AG-UI and Responses each write it their way."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,14 +70,6 @@ class ActivityChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class CardShown:
-    """Something to draw in the conversation, such as an order."""
-
-    name: str
-    value: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
 class Question:
     """What a run needs from a person before it can go on."""
 
@@ -130,7 +118,6 @@ Progress = (
     | StepStarted
     | StepEnded
     | ActivityChanged
-    | CardShown
     | Interrupted
     | Finished
 )
