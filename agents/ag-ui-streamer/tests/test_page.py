@@ -25,6 +25,7 @@ QUIET = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-backgro
 
 
 pytestmark = pytest.mark.xdist_group("browser")
+expect.set_options(timeout=15_000)
 with_node = pytest.mark.skipif(shutil.which("node") is None, reason="needs Node 20 or newer")
 
 

@@ -269,7 +269,7 @@ async def test_a_deployment_of_the_foundry_project_is_asked_as_the_chat_model_is
     async def token(*_: Any) -> str:
         return "a token"
 
-    monkeypatch.setattr("agent_runtime.model_client._EntraToken.__call__", token)
+    monkeypatch.setattr("agent_runtime.model_client.EntraToken.__call__", token)
     embeddings = Embeddings(load_settings(RetrievalSettings), transport=httpx2.MockTransport(answer))
     assert (await embeddings.embed(["tent"])).tolist() == [[pytest.approx(0.6), pytest.approx(0.8)]]
     await embeddings.aclose()

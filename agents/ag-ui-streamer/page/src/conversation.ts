@@ -12,11 +12,14 @@ type Order = {
   lines?: { name: string; quantity: number; sku: string }[];
 };
 
+type Progress = { title: string; done: number; of: number };
+
 const TOOL_NAMES: Record<string, string> = {
   search_handbook: "Searched the handbook",
   lookup_order: "Looked up the order",
   list_customer_orders: "Listed the customer's orders",
   issue_refund: "Refund",
+  hand_over_to_planner: "Handed over to the planner",
   change_theme: "Changed the page's colours",
 };
 
@@ -75,11 +78,18 @@ export class Conversation {
       const open = old?.hasAttribute("open") ?? false;
       return el("details", { class: "reasoning", open }, el("summary", {}, "How it came to this"), el("p", {}, String(message.content)));
     }
+    if (message.role === "activity") return progress(message.content as Progress);
     if (message.role !== "assistant") return null;
     const parts: Node[] = calls.map((call) => toolCard(call, results.get(call.id)));
     if (message.content) parts.unshift(el("div", { class: "text" }, markdown(String(message.content), sources)));
     return parts.length ? el("article", { class: "said assistant", "aria-label": "Assistant" }, ...parts) : null;
   }
+}
+
+/** A card of progress: how much of something is done. */
+function progress(card: Progress): HTMLElement {
+  const bar = el("progress", { max: String(card.of || 1), value: String(card.done), "aria-label": card.title });
+  return el("div", { class: "progress" }, el("span", {}, `${card.title}: ${card.done} of ${card.of} steps`), bar);
 }
 
 function toolCard(call: Call, result: string | undefined): HTMLElement {

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -16,6 +17,15 @@ from support_desk.desk import Desk
 from support_desk.desk_tools import TOOLS, DeskTool, ToolError
 
 from ag_ui_streamer.approvals import REFUND, Approvals
+from ag_ui_streamer.planner import (
+    DESCRIPTION,
+    HAND_OVER,
+    PARAMETERS,
+    PlanChanged,
+    Planner,
+    as_progress,
+    new_activity_id,
+)
 from ag_ui_streamer.progress import (
     Finished,
     Interrupted,
@@ -88,10 +98,11 @@ class _Turn:
 
 @dataclass(slots=True)
 class _Sources:
-    """The passages and orders of a run, and the order that its thread is about. Passage numbers run on over a run's
-    searches, so that [2] means one passage."""
+    """The passages and orders of a run, and the order and the plan that its thread is about. Passage numbers run on
+    over a run's searches, so that [2] means one passage."""
 
     open_case: dict[str, Any] | None
+    plan: list[dict[str, Any]] | None
     passages: list[dict[str, Any]] = field(default_factory=list)
     orders: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -106,7 +117,7 @@ class _Sources:
             ]
             self.passages += numbered
             return output | {"passages": numbered}
-        for order in output.get("orders") or [output["order"]]:
+        for order in output.get("orders") or ([output["order"]] if "order" in output else []):
             self.orders[order["order_id"]] = order
         if "order" in output:
             self.open_case = {key: output["order"][key] for key in ("order_id", "customer_id", "status")}
@@ -117,7 +128,8 @@ class _Sources:
         sources = [{key: passage[key] for key in shown if key in passage} for passage in self.passages]
         found: dict[str, Any] = {"sources": sources, "orders": list(self.orders.values())}
         # Left out where there is none: the encoder drops nulls, and a patch to a key that was dropped does not apply.
-        return found | ({"open_case": self.open_case} if self.open_case else {})
+        kept = {"open_case": self.open_case, "plan": self.plan}
+        return found | {name: value for name, value in kept.items() if value}
 
 
 class Assistant:
@@ -145,23 +157,30 @@ class Assistant:
         *,
         page_tools: Sequence[Mapping[str, Any]] = (),
         approvals: Approvals | None = None,
-        open_case: dict[str, Any] | None = None,
+        planner: Planner | None = None,
+        user: str = "",
+        state: Mapping[str, Any] | None = None,
     ) -> AsyncIterator[Progress]:
-        """Answer the last message of `conversation`. `open_case` is what the state of its last run says.
+        """Answer the last message of `conversation`, whose last run left `state`.
 
         `page_tools` are function tools (`name`, `description`, `parameters`) that the caller carries out itself: a run
         in which the model calls one ends with the call pending. With `approvals` the model may want a refund: such a
-        run ends with a question, and the output of the call is in the next run's conversation.
+        run ends with a question, and the output of the call is in the next run's conversation. With `planner` the model
+        may hand a case of `user` over, which may ask too.
 
         Raises:
             ModelError: when the model cannot be reached or does not answer as it should.
             AssistantError: when the run reaches a limit.
         """
         items = _recent(conversation, self._settings.max_history_items)
-        sources = _Sources(open_case)
+        state = state or {}
+        sources = _Sources(state.get("open_case"), state.get("plan"))
         offered = {**self._tools, REFUND.name: REFUND} if approvals else self._tools
         names_of_page = {tool["name"] for tool in page_tools} - offered.keys()
         tools = [_function(tool.name, tool.description, tool.parameters()) for tool in offered.values()]
+        if planner:
+            tools.append(_function(HAND_OVER, DESCRIPTION, PARAMETERS))
+            names_of_page.discard(HAND_OVER)
         tools += [_function(**tool) for tool in page_tools if tool["name"] in names_of_page]
         input_tokens = output_tokens = 0
         yield StateChanged(sources.state())
@@ -181,9 +200,27 @@ class Assistant:
             called = [call for call in turn.calls if call.name not in names_of_page]
             if called:
                 yield StepStarted(_STEP)
-            outcomes = await asyncio.gather(*(self._outcome(call, approvals) for call in called))
-            questions = [outcome for outcome in outcomes if isinstance(outcome, Question)]
-            for call, output in zip(called, outcomes, strict=True):
+            handed_over = [call for call in called if planner and call.name == HAND_OVER]
+            quick = [call for call in called if call not in handed_over]
+            outputs = await asyncio.gather(*(self._outcome(call, approvals) for call in quick))
+            outcomes = {call.call_id: output for call, output in zip(quick, outputs, strict=True)}
+            for call in handed_over:
+                assert planner is not None  # noqa: S101 - else nothing is handed over
+                activity_id = new_activity_id()
+                try:
+                    async with aclosing(planner.hand_over(user, call.call_id, _arguments(call))) as plan:
+                        async for news in plan:
+                            if isinstance(news, PlanChanged):
+                                sources.plan = news.shown()
+                                for happened in as_progress(sources.state(), activity_id, news):
+                                    yield happened
+                            else:
+                                outcomes[call.call_id] = news if isinstance(news, Question) else news.output
+                except ToolError as error:
+                    outcomes[call.call_id] = error.as_output()
+            questions = [outcome for outcome in outcomes.values() if isinstance(outcome, Question)]
+            for call in called:
+                output = outcomes[call.call_id]
                 if isinstance(output, Question):
                     continue
                 content = json.dumps(sources.take(call.name, output), ensure_ascii=False)

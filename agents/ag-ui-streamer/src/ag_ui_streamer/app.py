@@ -18,6 +18,7 @@ from ag_ui_streamer.approvals import Approvals
 from ag_ui_streamer.desk_runs import DeskRuns
 from ag_ui_streamer.invocations import openapi_document, register_invocations
 from ag_ui_streamer.page_routes import page_routes
+from ag_ui_streamer.planner import Planner
 from ag_ui_streamer.responses import register_responses
 from ag_ui_streamer.run_log import RunLog
 from ag_ui_streamer.settings import AgUiSettings
@@ -53,7 +54,8 @@ def build_app(
     state = open_state_store(settings, "ag-ui-streamer", expires_after=kept_for)
     approvals = Approvals(desk, state, open_for=timedelta(hours=settings.approval_hours), now=now)
     log = RunLog(settings.state_root / "ag-ui-streamer" / "runs.sqlite", kept_for=kept_for)
-    register_invocations(host, DeskRuns(assistant, approvals, Threads(state), log))
+    planner = Planner(settings.planner_endpoint) if settings.planner_endpoint else None
+    register_invocations(host, DeskRuns(assistant, approvals, planner, Threads(state), log))
     register_responses(host, assistant)
     protect_responses(host, settings, store=store)
     return host

@@ -83,6 +83,7 @@ class Approvals:
             response_schema=_schema(given),
             expires_at=until.isoformat(timespec="seconds"),
             arguments=given,
+            tool=REFUND.name,
         )
 
     def check(self, pending: Sequence[Question], answers: Sequence[Answer], answered: Sequence[str]) -> None:
@@ -105,7 +106,10 @@ class Approvals:
             if self._has_expired(waiting[answer.interrupt_id]):
                 message = "This question was not answered in time. Cancel it; nothing was done."
                 raise BadRequest("interrupt_expired", message, param=where, status=409)
-            read_decision(answer.payload, where)
+            decision = read_decision(answer.payload, where)
+            if decision.amount is not None and waiting[answer.interrupt_id].tool != REFUND.name:
+                message = "payload.amount: this question has no amount to change."
+                raise BadRequest("invalid_resume", message, param=f"{where}.payload.amount")
         if len({answer.interrupt_id for answer in answers}) < len(answers):
             raise BadRequest("invalid_resume", "A question is answered twice.", param="resume")
         given = {answer.interrupt_id for answer in answers}
@@ -121,8 +125,7 @@ class Approvals:
             StateStoreError, ToolError: the records cannot be reached; the same answer may be given again.
         """
         given = answer or Answer(pending.interrupt_id, "cancelled")
-        _, kept = await self._store.put_if_absent(f"answer/{digest(user)}/{pending.interrupt_id}", asdict(given))
-        first = Answer(**kept.value)
+        first = await self.first_answer(user, given)
         if refused := _refusal(first):
             return refused
         key = f"ag-ui/{pending.interrupt_id}"
@@ -141,11 +144,22 @@ class Approvals:
         output: dict[str, Any] = done.model_dump(mode="json")
         return output
 
+    async def first_answer(self, user: str, given: Answer) -> Answer:
+        """Keep the answer, unless one was kept before: the one that holds.
+
+        Raises:
+            StateStoreError: the records cannot be reached.
+        """
+        _, kept = await self._store.put_if_absent(f"answer/{digest(user)}/{given.interrupt_id}", asdict(given))
+        return Answer(**kept.value)
+
     def _is_over(self, pending: Question, answers: Sequence[Answer]) -> bool:
         """Whether a run without any answers may leave this question behind: it can be answered no more."""
         return not answers and self._has_expired(pending)
 
     def _has_expired(self, question: Question) -> bool:
+        if not question.expires_at:
+            return False
         return self._now() > datetime.fromisoformat(question.expires_at).timestamp()
 
 

@@ -15,10 +15,11 @@ from support_desk.desk_tools import ToolError
 
 from ag_ui_streamer.agent import Assistant, AssistantError
 from ag_ui_streamer.agui_input import Decided, RunRequest, conversation_of
-from ag_ui_streamer.approvals import REFUND, Answer, Approvals
+from ag_ui_streamer.approvals import Answer, Approvals, read_decision
 from ag_ui_streamer.emitter import RunEmitter
 from ag_ui_streamer.history import messages_of
 from ag_ui_streamer.live_runs import LiveRun, LiveRuns, replay, split
+from ag_ui_streamer.planner import HAND_OVER, PlanChanged, PlanEnded, Planner, as_progress
 from ag_ui_streamer.progress import Interrupted, Progress, Question, StateChanged, ToolResult
 from ag_ui_streamer.run_log import Part, RunLog
 from ag_ui_streamer.threads import Thread, Threads
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 _MOST_ANSWERED = 200
 """How many of a thread's answered questions are known as answered; older ones are unknown."""
 _UNAVAILABLE = ("state_unavailable", "The agent's records cannot be reached at this moment. Try again.")
+_LEFT = "Nobody decided. The plan stopped before this step; what was done before it stays done."
 _INTERRUPTED = (
     "run_interrupted",
     "The agent was restarted during this run. What it had said is kept. Ask again, and it goes on from there.",
@@ -37,13 +39,22 @@ _INTERRUPTED = (
 class DeskRuns:
     """Begins runs, finds them again, and ends those that their process did not survive."""
 
-    def __init__(self, assistant: Assistant, approvals: Approvals, threads: Threads, log: RunLog) -> None:
+    def __init__(
+        self, assistant: Assistant, approvals: Approvals, planner: Planner | None, threads: Threads, log: RunLog
+    ) -> None:
         self._assistant = assistant
         self._approvals = approvals
+        self._planner = planner
         self._threads = threads
         self._log = log
         self._admissions: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self.live = LiveRuns(log)
+
+    async def close(self) -> None:
+        """End what is running, because the process ends."""
+        await self.live.stop_all()
+        if self._planner is not None:
+            await self._planner.aclose()
 
     async def begin(self, user: str, wanted: RunRequest, invocation_id: str) -> AsyncIterator[bytes]:
         """Start the run and read it. The same `runId` again reads the run that it began.
@@ -92,6 +103,7 @@ class DeskRuns:
         work = _Work(
             assistant=self._assistant,
             approvals=self._approvals,
+            planner=self._planner,
             threads=self._threads,
             thread=thread,
             wanted=wanted,
@@ -149,6 +161,7 @@ class _Work:
 
     assistant: Assistant
     approvals: Approvals
+    planner: Planner | None
     threads: Threads
     thread: Thread
     wanted: RunRequest
@@ -197,22 +210,66 @@ class _Work:
     async def _progress(self, user: str) -> AsyncGenerator[Progress, None]:
         decided: list[Decided] = []
         answers = {answer.interrupt_id: answer for answer in self.answers}
+        asked_again: list[Question] = []
         for question in self.questions:
-            output = await self.approvals.carry_out(user, question, answers.get(question.interrupt_id))
-            self.thread.pending = [one for one in self.thread.pending if one["call_id"] != question.call_id]
-            self.thread.answered = [*self.thread.answered, question.interrupt_id][-_MOST_ANSWERED:]
-            decided.append(_decided(question, output))
-            yield ToolResult(question.call_id, decided[-1].output)
+            answer = answers.get(question.interrupt_id) or Answer(question.interrupt_id, "cancelled")
+            if question.tool == HAND_OVER:
+                async with aclosing(self._planned(user, question, answer)) as plan:
+                    async for news in plan:
+                        if isinstance(news, PlanChanged):
+                            for happened in as_progress(self.thread.state or {}, question.interrupt_id, news):
+                                yield happened
+                        elif isinstance(news, Question):
+                            asked_again.append(news)
+                        else:
+                            decided.append(_decided(question, news.output))
+            else:
+                decided.append(_decided(question, await self.approvals.carry_out(user, question, answer)))
+            self._settled(question)
+            if decided and decided[-1].call_id == question.call_id:
+                yield ToolResult(question.call_id, decided[-1].output)
+        if asked_again:
+            yield Interrupted(tuple(asked_again))
+            return
         conversation = conversation_of(self.thread.messages, self.wanted.context, decided)
         run = self.assistant.run(
             conversation,
             page_tools=self.wanted.page_tools,
             approvals=self.approvals,
-            open_case=(self.thread.state or {}).get("open_case"),
+            planner=self.planner,
+            user=user,
+            state=self.thread.state,
         )
         async with aclosing(run) as happening:  # type: ignore[type-var]
             async for happened in happening:
                 yield happened
+
+    async def _planned(
+        self, user: str, question: Question, answer: Answer
+    ) -> AsyncGenerator[PlanChanged | Question | PlanEnded, None]:
+        """Bring the planner the answer that holds, and follow what it does."""
+        first = await self.approvals.first_answer(user, answer)
+        if first.status == "cancelled":
+            yield PlanEnded(ToolError("approval_cancelled", _LEFT).as_output())
+            return
+        if self.planner is None:
+            raise ToolError("planner_unavailable", "This agent has no planner any more: PLANNER_ENDPOINT is not set.")
+        decision = read_decision(first.payload, "resume")
+        try:
+            async with aclosing(
+                self.planner.go_on(user, question, approved=decision.approved, reason=decision.reason)
+            ) as happening:
+                async for happened in happening:
+                    yield happened
+        except asyncio.CancelledError:
+            self._settled(question)  # The plan was cancelled with the run.
+            raise
+
+    def _settled(self, question: Question) -> None:
+        """The question waits no more."""
+        self.thread.pending = [one for one in self.thread.pending if one["interrupt_id"] != question.interrupt_id]
+        if question.interrupt_id not in self.thread.answered:
+            self.thread.answered = [*self.thread.answered, question.interrupt_id][-_MOST_ANSWERED:]
 
     def _note(self, happened: Progress) -> None:
         if isinstance(happened, StateChanged):
@@ -222,4 +279,5 @@ class _Work:
 
 
 def _decided(question: Question, output: dict[str, Any]) -> Decided:
-    return Decided(question.call_id, REFUND.name, question.arguments, json.dumps(output, ensure_ascii=False))
+    arguments = {} if question.tool == HAND_OVER else question.arguments
+    return Decided(question.call_id, question.tool, arguments, json.dumps(output, ensure_ascii=False))

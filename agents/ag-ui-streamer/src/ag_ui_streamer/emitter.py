@@ -256,7 +256,7 @@ def as_interrupt(question: Question) -> Interrupt:
         message=question.message,
         tool_call_id=question.call_id,
         response_schema=question.response_schema,
-        expires_at=question.expires_at,
+        expires_at=question.expires_at or None,
     )
 
 

@@ -79,7 +79,7 @@ def register_invocations(host: InvocationAgentServerHost, runs: DeskRuns) -> Non
 
     @host.shutdown_handler
     async def shut_down() -> None:
-        await runs.live.stop_all()
+        await runs.close()
 
 
 async def _threads(runs: DeskRuns, user: str, thread_id: str | None) -> dict[str, Any]:

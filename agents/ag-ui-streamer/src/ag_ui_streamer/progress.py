@@ -81,9 +81,11 @@ class Question:
     response_schema: dict[str, Any]
     """JSON schema of the answer."""
     expires_at: str
-    """ISO 8601, UTC."""
+    """ISO 8601, UTC. Empty: whoever asked does not say."""
     arguments: dict[str, Any] = field(default_factory=dict)
-    """Of the call that waits. They are kept, and not sent: the message says what a person must know."""
+    """What is carried out after the answer. It is kept, and not sent: the message says what a person must know."""
+    tool: str = ""
+    """The tool of the call that waits."""
 
 
 @dataclass(frozen=True, slots=True)

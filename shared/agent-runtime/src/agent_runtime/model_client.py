@@ -53,9 +53,9 @@ def create_model_client(
     before_request: list[Callable[[httpx2.Request], Awaitable[None]]] = [note_start]
     if settings.provider == "foundry":
         base_url = f"{settings.foundry_project_endpoint}/openai/v1"
-        token = _EntraToken(credential)
+        token = EntraToken(credential)
         api_key, closing = token, token.aclose
-        before_request.append(_forward_call_id)
+        before_request.append(forward_call_id)
     elif settings.provider == "openai":
         base_url = settings.openai_base_url or ""
         # Many local servers ask for no key; the client insists on one, and they ignore it.
@@ -67,7 +67,7 @@ def create_model_client(
         timeout=timeout,
         transport=transport,
         # A proxy of the environment cannot reach this machine's own loopback.
-        trust_env=not _is_loopback(base_url),
+        trust_env=not is_loopback(base_url),
         event_hooks={"request": before_request, "response": [check_answer, record_usage]},
         closing=closing,
     )
@@ -95,7 +95,7 @@ def _shown(url: str | None) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def _is_loopback(url: str) -> bool:
+def is_loopback(url: str) -> bool:
     host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -117,7 +117,7 @@ class _ModelHttpClient(httpx2.AsyncClient):
             await self._closing()
 
 
-class _EntraToken:
+class EntraToken:
     """Bearer tokens for Foundry. Nothing is imported or captured before the first call, so that a snapshot of the
     started process holds no token, and a start without a model call pays no memory for the sign-in libraries."""
 
@@ -142,7 +142,7 @@ class _EntraToken:
             await self._own.close()
 
 
-async def _forward_call_id(request: httpx2.Request) -> None:
+async def forward_call_id(request: httpx2.Request) -> None:
     """Container protocol 2.0.0: calls to Foundry carry the call id of the request being served, and no user id."""
     from azure.ai.agentserver.core import get_request_context  # noqa: PLC0415 - heavy, and in every hosted agent already
 
