@@ -106,6 +106,14 @@ def test_an_image_says_what_it_is_and_what_it_stands_on(agent: str) -> None:
     }
 
 
+@pytest.mark.parametrize("agent", sorted(AGENTS))
+def test_an_image_has_no_pip_and_no_tests_of_the_packages_it_installs(agent: str) -> None:
+    text = (ROOT / f"agents/{agent}/Dockerfile").read_text(encoding="utf-8")
+    build = text.split("\nFROM ")[1]
+    assert "/opt/agent/bin/pip uninstall -qy pip" in build
+    assert "find /opt/agent/lib -type d -name tests -prune -exec rm -r {} +" in build
+
+
 def test_the_build_context_is_an_allow_list_without_secrets_and_tests() -> None:
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     rules = [line for line in lines if line and not line.startswith("#")]

@@ -64,6 +64,9 @@ def test_where_nothing_can_build_the_bills_are_written_and_the_reasons_are_said(
     assert [line for line in told.splitlines() if "is not installed" in line] == [
         f"images: {name} is not installed" for name in ("docker", "podman", "buildah")
     ]
+    assert "skipped" not in told
+    assert images.run(AGENTS[:1], output=tmp_path / "out", try_each=True) == 2
+    assert f"images: skipped: the trials of {AGENTS[0].name}" in capsys.readouterr().err
     assert programs.is_dir()
 
 

@@ -1,38 +1,53 @@
 """Runs a built image once, offline, and measures it: `make images ARGS=--try`.
 
-With docker and podman it runs in the size that the agents ask for (0.5 CPU, 1 GiB), with a read-only root, without
-capabilities. buildah has no such limits: there it runs with buildah's own isolation, and the root can be written.
+It is asked over each of its protocols, once for its cold start and then `CONCURRENT` times at once, each time about
+another order, and each answer is read: it must be whole and about the order that was asked for.
 """
 
 import asyncio
+import itertools
 import json
-import re
-import subprocess
+import statistics
 import time
-import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import httpx2
-import psutil
 from agent_runtime.testing.azd_invoke import AgentFailed, AzdLocalInvoke
 from agent_runtime.testing.serving import free_port
 
+from repo_tools.control_group import Account
+from repo_tools.image_containers import CPUS, MEMORY, BuildahContainer, Container, TrialFailed
 from repo_tools.images import Engine
 from repo_tools.repository import Agent
 
 MOST_OWN_BYTES = 200_000_000
 MOST_STOP_SECONDS = 10.0
 CONCURRENT = 20
-_QUESTION = "Order NP-10001 arrived with a torn seam. How long can unworn boots be returned?"
+# The desk's orders that something can be returned of: the planner carries the return out, and that once for each.
+_ORDERS = [
+    f"NP-{number}" for number in range(10_001, 10_031) if number not in {10_003, 10_005, 10_010, 10_020, 10_022, 10_025}
+]
+_QUESTION = "Order {} arrived with a torn seam. How long can unworn boots be returned?"
+_HANDBOOK_ANSWER = "within 30 days of delivery"
 _OWN_FILES = "/opt/agent"
-_MEASURE = (
-    "import os, sys; print(sum(os.lstat(os.path.join(d, f)).st_size for d, _, fs in os.walk(sys.argv[1]) for f in fs))"
-)
+# As the archive of a layer holds them: in blocks of 512 bytes, with a header.
+_MEASURE = """
+import os, sys
+size = 0
+for folder, folders, files in os.walk(sys.argv[1]):
+    for path in (os.path.join(folder, name) for name in folders + files):
+        found = os.lstat(path)
+        size += 512 + (0 if os.path.isdir(path) else -(-found.st_size // 512) * 512)
+print(size)
+"""
 
 
-class TrialFailed(Exception):
-    """The image does not hold what is promised of it; the message says what."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    protocol: str
+    seconds: float
+    problem: str
+    """what is wrong with it; "" where nothing is"""
 
 
 @dataclass(slots=True)
@@ -42,105 +57,42 @@ class Trial:
     agent: str
     user: int = -1
     own_bytes: int = 0
-    """of the files above the base image"""
+    """of the layers above the base image, uncompressed"""
     ready_seconds: float = 0.0
     first_answer_seconds: float = 0.0
     """from the start of the container"""
     idle_bytes: int = 0
-    busy_seconds: float = 0.0
-    """until all of `CONCURRENT` requests at once were answered"""
+    account: Account = field(default_factory=lambda: Account(None, None, None))
+    answers: list[Answer] = field(default_factory=list)
+    """to `CONCURRENT` requests at once over each protocol"""
     stop_seconds: float = 0.0
+    unlimited: str = ""
+    """why no limit held"""
     problems: list[str] = field(default_factory=list)
 
-    def line(self) -> str:
-        return (
+    def lines(self) -> list[str]:
+        told = [
             f"{self.agent}: user {self.user}, {self.own_bytes / 1e6:.0f} MB above the base, ready after "
             f"{self.ready_seconds:.1f} s, first answer after {self.first_answer_seconds:.1f} s, "
-            f"{self.idle_bytes / 1e6:.0f} MB idle, {CONCURRENT} requests at once in {self.busy_seconds:.1f} s, "
-            f"stopped in {self.stop_seconds:.1f} s"
+            f"{self.idle_bytes / 1e6:.0f} MB idle, stopped in {self.stop_seconds:.1f} s"
+        ]
+        for protocol, answers in itertools.groupby(self.answers, lambda answer: answer.protocol):
+            times = [answer.seconds for answer in answers]
+            p95 = statistics.quantiles(times, n=20, method="inclusive")[-1] if len(times) > 1 else times[0]
+            told.append(
+                f"{self.agent}: {len(times)} requests at once over {protocol} {self._size()}: "
+                f"p50 {statistics.median(times):.1f} s, p95 {p95:.1f} s"
+            )
+        peak = self.account.memory_peak
+        told.append(
+            f"{self.agent}: most memory {f'{peak / 1e6:.0f} MB' if peak else 'unknown: the kernel does not say'}"
         )
+        return told
 
-
-class _Container:
-    """One container of docker or podman."""
-
-    def __init__(self, engine: Engine, tag: str) -> None:
-        self._engine, self._tag = engine, tag
-        self._name = f"try-{uuid.uuid4().hex[:12]}"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def output_of(self, *command: str) -> str:
-        """What a command in the image prints."""
-        return _output([self._engine.path, "run", "--rm", "--entrypoint", command[0], self._tag, *command[1:]])
-
-    def start(self, port: int) -> None:
-        command = [
-            self._engine.path, "run", "--rm", "--name", self._name, "--read-only",
-            "--tmpfs", "/tmp", "--tmpfs", "/home/app:mode=1777",  # noqa: S108 - in the container
-            "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--cpus", "0.5", "--memory", "1g",
-            "--publish", f"127.0.0.1:{port}:8088", self._tag,
-        ]  # fmt: skip
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def memory(self) -> int:
-        used = _output([self._engine.path, "stats", "--no-stream", "--format", "{{.MemUsage}}", self._name])
-        found = re.match(r"([\d.]+)\s*([kKMG]?i?)B", used)
-        if not found:
-            raise TrialFailed(f"{self._engine.name} tells no memory: {used!r}")
-        base = 1024 if found[2].endswith("i") else 1000
-        return int(float(found[1]) * base ** " KMG".index(found[2][:1].upper() or " "))
-
-    def stop(self) -> None:
-        """SIGTERM, and SIGKILL after 30 s."""
-        _output([self._engine.path, "stop", "--time", "30", self._name])
-        if self._process:
-            self._process.wait(30)
-
-    def remove(self) -> None:
-        subprocess.run([self._engine.path, "rm", "--force", self._name], capture_output=True, check=False)
-
-
-class _BuildahContainer(_Container):
-    """A working container of buildah, which shares the machine's network."""
-
-    def __init__(self, engine: Engine, tag: str) -> None:
-        super().__init__(engine, tag)
-        self._name = _output([engine.path, "from", tag])
-        described = json.loads(_output([engine.path, "inspect", "--type", "image", tag]))
-        self._command: list[str] = described["Docker"]["config"]["Cmd"]
-
-    def _run(self, *command: str, env: Sequence[str] = ()) -> list[str]:
-        return [self._engine.path, "run", "--isolation", "chroot", *env, self._name, "--", *command]
-
-    def output_of(self, *command: str) -> str:
-        return _output(self._run(*command))
-
-    def start(self, port: int) -> None:
-        command = self._run(*self._command, env=("--env", f"PORT={port}"))
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def _agent(self) -> psutil.Process:
-        if not self._process:
-            raise TrialFailed("the container was not started")
-        for child in psutil.Process(self._process.pid).children(recursive=True):
-            if child.cmdline()[1:] == self._command[1:] and "buildah" not in child.name():
-                return child
-        raise TrialFailed("the agent's process is gone")
-
-    def memory(self) -> int:
-        return int(self._agent().memory_info().rss)
-
-    def stop(self) -> None:
-        agent = self._agent()
-        agent.terminate()
-        _, alive = psutil.wait_procs([agent], timeout=30)
-        for one in alive:
-            one.kill()
-        if self._process:
-            self._process.wait(30)
-
-    def remove(self) -> None:
-        subprocess.run([self._engine.path, "rm", self._name], capture_output=True, check=False)
+    def _size(self) -> str:
+        if self.unlimited:
+            return f"WITHOUT LIMITS ({self.unlimited})"
+        return f"in {self.account.cpus} CPU and {(self.account.memory_limit or 0) >> 20} MiB"
 
 
 async def try_image(engine: Engine, agent: Agent, tag: str, *, ready_seconds: float = 60.0) -> Trial:
@@ -149,8 +101,8 @@ async def try_image(engine: Engine, agent: Agent, tag: str, *, ready_seconds: fl
     Raises:
         TrialFailed: it cannot be measured. What does not hold is in `Trial.problems`.
     """
-    container = (_BuildahContainer if engine.name == "buildah" else _Container)(engine, tag)
-    trial = Trial(agent.name)
+    container = (BuildahContainer if engine.name == "buildah" else Container)(engine, tag)
+    trial = Trial(agent.name, unlimited=container.unlimited)
     try:
         trial.user = int(container.output_of("id", "-u"))
         trial.own_bytes = int(container.output_of("python", "-c", _MEASURE, _OWN_FILES))
@@ -158,60 +110,89 @@ async def try_image(engine: Engine, agent: Agent, tag: str, *, ready_seconds: fl
         url = f"http://127.0.0.1:{port}"
         started = time.monotonic()
         container.start(port)
-        await _ready(url, started + ready_seconds)
+        if not await _ready(url, started + ready_seconds):
+            raise TrialFailed(f"it did not become ready:\n{container.log()}")
         trial.ready_seconds = time.monotonic() - started
-        answers = await _ask(agent, url, 1)
+        first = await ask(agent, url, _ORDERS[-1:])
         trial.first_answer_seconds = time.monotonic() - started
+        container.check_health()
         trial.idle_bytes = container.memory()
-        asked = time.monotonic()
-        answers += await _ask(agent, url, CONCURRENT)
-        trial.busy_seconds = time.monotonic() - asked
+        trial.answers = await ask(agent, url, _ORDERS[:CONCURRENT])
+        trial.account = container.account()
         stopping = time.monotonic()
         container.stop()
         trial.stop_seconds = time.monotonic() - stopping
     finally:
         container.remove()
-    trial.problems = [answer for answer in answers if answer]
-    if trial.user == 0:
-        trial.problems.append("it runs as root")
-    if trial.own_bytes > MOST_OWN_BYTES:
-        trial.problems.append(f"its own files have more than {MOST_OWN_BYTES / 1e6:.0f} MB")
-    if trial.stop_seconds > MOST_STOP_SECONDS:
-        trial.problems.append(f"it did not stop within {MOST_STOP_SECONDS:.0f} s of SIGTERM")
+    trial.problems = [f"{one.protocol}: {one.problem}" for one in first + trial.answers if one.problem]
+    trial.problems += _broken_limits(trial)
     return trial
 
 
-async def _ready(url: str, deadline: float) -> None:
+def _broken_limits(trial: Trial) -> list[str]:
+    size = (trial.account.cpus, trial.account.memory_limit)
+    found = {
+        "it runs as root": trial.user == 0,
+        f"its own layers have more than {MOST_OWN_BYTES / 1e6:.0f} MB": trial.own_bytes > MOST_OWN_BYTES,
+        f"it did not stop within {MOST_STOP_SECONDS:.0f} s of SIGTERM": trial.stop_seconds > MOST_STOP_SECONDS,
+        f"it used all of {MEMORY >> 20} MiB": (trial.account.memory_peak or 0) >= MEMORY,
+        f"it ran in {size[0]} CPU and {size[1]} bytes, not in {CPUS} and {MEMORY}": (
+            not trial.unlimited and size != (CPUS, MEMORY)
+        ),
+    }
+    return [problem for problem, holds in found.items() if holds]
+
+
+async def _ready(url: str, deadline: float) -> bool:
     async with httpx2.AsyncClient(trust_env=False, timeout=5.0) as client:
         while time.monotonic() < deadline:
             try:
                 if (await client.get(f"{url}/readiness")).status_code == 200:
-                    return
+                    return True
             except httpx2.HTTPError:
                 pass
             await asyncio.sleep(0.05)
-    raise TrialFailed("it did not become ready")
+    return False
 
 
-async def _ask(agent: Agent, url: str, times: int) -> list[str]:
-    """Ask over each protocol, `times` at once; for each answer what is wrong with it, "" where nothing is."""
+async def ask(agent: Agent, url: str, orders: list[str]) -> list[Answer]:
+    """Ask over each protocol about all the orders at once."""
 
-    async def once(protocol: str) -> str:
+    async def once(protocol: str, order: str) -> Answer:
         azd = AzdLocalInvoke(url)
+        call = azd.responses if protocol == "responses" else azd.invocations
+        asked = time.monotonic()
         try:
-            shown = await (azd.responses if protocol == "responses" else azd.invocations)(_QUESTION)
+            shown = await call(_QUESTION.format(order))
         except (AgentFailed, httpx2.HTTPError, TimeoutError) as error:
-            return f"{protocol}: {type(error).__name__}: {error}"
-        return "" if shown.strip() else f"{protocol}: an empty answer"
+            problem = f"{type(error).__name__}: {error}"
+        else:
+            problem = problem_in(shown, _HANDBOOK_ANSWER if agent.name == "rag-chat" else order)
+        return Answer(protocol, time.monotonic() - asked, problem)
 
-    found: list[str] = []
+    found: list[Answer] = []
     for protocol in agent.protocols:
-        found += await asyncio.gather(*(once(protocol) for _ in range(times)))
+        found += await asyncio.gather(*(once(protocol, order) for order in orders))
     return found
 
 
-def _output(command: Sequence[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    if done.returncode:
-        raise TrialFailed(f"{' '.join(command[:3])}: {done.stderr.strip()}")
-    return done.stdout.strip()
+def problem_in(shown: str, wanted: str) -> str:
+    """What is wrong with an answer as azd would print it: a text, a document, or events, one in a line."""
+    document = _json_object(shown)
+    last = document or _json_object(shown.strip().rpartition("\n")[2])
+    if document and document.get("status") != "completed":
+        return f"the invocation is {document.get('status')}"
+    if last and not document and last.get("type") != "RUN_FINISHED":
+        return f"the last event is {last.get('type')}"
+    if wanted not in shown:
+        return f"an answer without {wanted!r}: {shown[:200]!r}"
+    # What the planner says of a step.
+    return f"a step failed: {shown[:1000]!r}" if "Failed — " in shown else ""
+
+
+def _json_object(text: str) -> dict[str, object] | None:
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None

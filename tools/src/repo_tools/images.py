@@ -117,6 +117,8 @@ def run(
         for problem in problems:
             print(f"images: {problem}", file=sys.stderr)
         print("images: nothing here can build an image. Start docker, or install podman or buildah.", file=sys.stderr)
+        if try_each:
+            print(f"images: skipped: the trials of {', '.join(agent.name for agent in chosen)}", file=sys.stderr)
         return 2
     labels = {"REVISION": revision(root)}
     for agent in chosen:
@@ -138,14 +140,16 @@ def run(
 
 def _try(engine: Engine, agent: Agent, tag: str) -> bool:
     # Only a trial needs the development tools that it measures with.
-    from repo_tools.image_trial import TrialFailed, try_image  # noqa: PLC0415
+    from repo_tools.image_containers import TrialFailed  # noqa: PLC0415
+    from repo_tools.image_trial import try_image  # noqa: PLC0415
 
     try:
         trial = asyncio.run(try_image(engine, agent, tag))
     except TrialFailed as error:
         print(f"images: {tag}: {error}", file=sys.stderr)
         return False
-    print(f"images: {trial.line()}", flush=True)
+    for line in trial.lines():
+        print(f"images: {line}", flush=True)
     for problem in trial.problems:
         print(f"images: {tag}: {problem}", file=sys.stderr)
     return not trial.problems
