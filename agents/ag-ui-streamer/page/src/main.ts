@@ -157,7 +157,7 @@ function showState(): void {
   const open = state.open_case;
   byId("case").textContent = open ? `${open.order_id} of customer ${open.customer_id}, ${open.status.replaceAll("_", " ")}` : "";
   byId("orders").replaceChildren(...(state.orders ?? []).map(orderCard));
-  byId("plan").replaceChildren(...(state.plan ?? []).map((step) => el("li", { class: step.status ?? "" }, step.title, el("span", { class: "hidden" }, `, ${step.status ?? "waiting"}`))));
+  byId("plan").replaceChildren(...(state.plan ?? []).map((step) => el("li", { "data-status": step.status ?? "waiting" }, step.title, el("span", { class: "hidden" }, `, ${step.status ?? "waiting"}`))));
   byId("sources").replaceChildren(
     ...(state.sources ?? []).map((source) =>
       el("li", {}, el("span", { class: "cite" }, String(source.number)), el("a", { href: source.url ?? "#", target: "_blank", rel: "noopener noreferrer" }, [source.title, source.heading].filter(Boolean).join(" — "))),

@@ -284,6 +284,7 @@ def _question(call_id: str, heard: _Heard) -> Question:
     except ValueError:
         given = {}
     details = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in given.items() if value is not None)
+    details = details.rstrip(". ")
     return Question(
         interrupt_id=f"int_{uuid4().hex}",
         reason="approval_required",
