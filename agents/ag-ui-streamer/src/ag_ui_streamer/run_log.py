@@ -82,11 +82,11 @@ class RunLog:
     """All methods raise `sqlite3.Error` where the disk fails. The file is opened by the first of them."""
 
     def __init__(self, path: Path, *, kept_for: timedelta, now: Callable[[], float] = time.time) -> None:
-        self._path = path
         self._kept_for = kept_for.total_seconds()
         self._now = now
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="run-log")
-        self._connection: sqlite3.Connection | None = None
+        self._writer = _Connection(path)
+        # Its own, so that the first event of a run does not wait while the events of many others are written.
+        self._reader = _Connection(path)
         self._begun = 0
 
     async def begin(self, user: str, run_id: str, *, invocation_id: str, thread_id: str, given: str) -> LoggedRun:
@@ -104,7 +104,7 @@ class RunLog:
             )
             return _run(db.execute(_ONE, (user, run_id)).fetchone())
 
-        return await self._do(begin)
+        return await self._writer.do(begin)
 
     async def append(self, parts: Sequence[Part]) -> None:
         """Write events of any number of runs, in one transaction. What is there already stays as it is."""
@@ -118,7 +118,7 @@ class RunLog:
             # The thread has it now; each run would keep the whole conversation once more.
             db.executemany("UPDATE runs SET ended = 1, given = '' WHERE seq = ?", ended)
 
-        await self._do(append)
+        await self._writer.do(append)
 
     async def find(self, user: str, run_or_invocation_id: str) -> LoggedRun | None:
         """The user's run with this `runId`, or else the newest with this invocation id."""
@@ -128,7 +128,7 @@ class RunLog:
             row = db.execute(_ANY, (user, wanted, wanted)).fetchone()
             return _run(row) if row else None
 
-        return await self._do(find)
+        return await self._reader.do(find)
 
     async def unended(self, user: str, thread_id: str = "") -> list[LoggedRun]:
         """The user's runs, of one thread or of all, that have not ended: they are in progress, or died with their
@@ -137,7 +137,7 @@ class RunLog:
         def read(db: sqlite3.Connection) -> list[LoggedRun]:
             return _unended(db, user, thread_id)
 
-        return await self._do(read)
+        return await self._reader.do(read)
 
     async def look(self, user: str, run_id: str, thread_id: str) -> tuple[LoggedRun | None, list[LoggedRun]]:
         """The user's run of this id, and their runs of this thread that have not ended."""
@@ -146,7 +146,7 @@ class RunLog:
             row = db.execute(_ONE, (user, run_id)).fetchone()
             return _run(row) if row else None, _unended(db, user, thread_id)
 
-        return await self._do(read)
+        return await self._reader.do(read)
 
     async def events(self, run: LoggedRun, after: int = 0, *, most: int = -1) -> list[bytes]:
         """The events of a run from the one after number `after` on; at most `most`, or all."""
@@ -155,31 +155,46 @@ class RunLog:
             query = "SELECT event FROM events WHERE run = ? AND number > ? ORDER BY number LIMIT ?"
             return [bytes(event) for (event,) in db.execute(query, (run.seq, after, most))]
 
-        return await self._do(read)
+        return await self._reader.do(read)
 
     async def close(self) -> None:
-        def close() -> None:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+        await asyncio.gather(self._writer.close(), self._reader.close())
 
-        await asyncio.get_running_loop().run_in_executor(self._thread, close)
-        self._thread.shutdown(wait=False)
 
-    async def _do(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+class _Connection:
+    """One connection in a thread of its own, opened with its first use."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="run-log")
+        self._opened: sqlite3.Connection | None = None
+
+    async def do(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Do the work in one transaction."""
+
         def run() -> Result:
-            with self._opened() as db:  # one transaction
+            if self._opened is None:
+                self._opened = _open(self._path)
+            with self._opened as db:
                 return work(db)
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, run)
 
-    def _opened(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            db = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, check_same_thread=False)
-            db.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON; {_SCHEMA}")
-            self._connection = db
-        return self._connection
+    async def close(self) -> None:
+        def close() -> None:
+            if self._opened is not None:
+                self._opened.close()
+                self._opened = None
+
+        await asyncio.get_running_loop().run_in_executor(self._thread, close)
+        self._thread.shutdown(wait=False)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    db = sqlite3.connect(path, timeout=_BUSY_SECONDS, check_same_thread=False)
+    db.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON; {_SCHEMA}")
+    return db
 
 
 def _unended(db: sqlite3.Connection, user: str, thread_id: str) -> list[LoggedRun]:
