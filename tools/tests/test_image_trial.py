@@ -42,7 +42,7 @@ match command:
         print("100MiB / 1GiB")
     case ["stop", *_]:
         os.kill(int((state / "pid").read_text()), signal.SIGTERM)
-    case ["rm", "--force", _]:
+    case ["rm", "--force", "--volumes", _]:
         try:
             os.kill(int((state / "pid").read_text()), signal.SIGKILL)
         except ProcessLookupError:

@@ -47,7 +47,8 @@ class Container:
         # The health check is run by `check_health`: podman would need systemd to run it.
         command = [
             self._engine.path, "run", "--rm", "--name", self._name, "--read-only",
-            "--tmpfs", "/tmp", "--tmpfs", "/home/app:mode=1777",  # noqa: S108 - in the container
+            # A volume takes over the folder's owner; in a tmpfs, as runc 1.1 mounts it, only root may write.
+            "--tmpfs", "/tmp", "--volume", "/home/app",  # noqa: S108 - in the container
             "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--no-healthcheck",
             "--cpus", str(CPUS), "--memory", str(MEMORY), "--memory-swap", str(MEMORY),
             "--publish", f"127.0.0.1:{port}:8088", self._tag,
@@ -93,7 +94,7 @@ class Container:
             self._process.wait(30)
 
     def remove(self) -> None:
-        subprocess.run([self._engine.path, "rm", "--force", self._name], capture_output=True, check=False)
+        subprocess.run([self._engine.path, "rm", "--force", "--volumes", self._name], capture_output=True, check=False)
         if self._process:
             self._process.wait(30)
         self._log.close()
