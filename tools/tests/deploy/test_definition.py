@@ -96,17 +96,18 @@ def test_sdk_rest_and_azd_send_the_same_for_each_agent_of_this_repository(
     (agent,) = (each for each in read_project(ROOT).agents if each.key == name)
     service = yaml.safe_load((ROOT / "azure.yaml").read_text())["services"][name]
     service |= yaml.safe_load((ROOT / service["$ref"]).read_text())
-    expanded = {name: value.replace("${AZURE_KEY_VAULT_ENDPOINT:-}", vault) for name, value in service["env"].items()}
+    unset = {"${AZURE_KEY_VAULT_ENDPOINT:-}": vault, "${PLANNER_ENDPOINT:-}": ""}
+    expanded = {name: unset.get(value, value) for name, value in service["env"].items()}
     azd = as_azd_sends_it(service, IMAGE, expanded)
     values = {"AZURE_KEY_VAULT_ENDPOINT": vault} if vault else {}
     sdk, rest = on_the_wire(foundry, version_request(agent, values, image=IMAGE))
     assert sdk == azd
     assert rest == azd
-    of_the_agent = {"AZURE_KEY_VAULT_ENDPOINT": vault} if name == "webhook-extractor" else {}
+    own = {"webhook-extractor": {"AZURE_KEY_VAULT_ENDPOINT": vault}, "ag-ui-streamer": {"PLANNER_ENDPOINT": ""}}
     assert azd["definition"]["environment_variables"] == {
         "AZURE_AI_MODEL_DEPLOYMENT_NAME": "chat",
         "LOG_LEVEL": "info",
-        **of_the_agent,
+        **own.get(name, {}),
     }
 
 
