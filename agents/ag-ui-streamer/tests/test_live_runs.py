@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from ag_ui_streamer import live_runs
 from ag_ui_streamer.live_runs import LiveRun, LiveRuns, ThreadBusy
 from ag_ui_streamer.run_log import RunLog
 
@@ -85,6 +86,32 @@ async def test_a_reader_that_stalls_holds_no_events(log: RunLog) -> None:
     rest = [chunk async for chunk in stalled]
     assert numbers(first + b"".join(rest)) == list(range(1, EVENTS + 1))
     assert max(map(len, rest)) < 20_000
+
+
+async def test_many_runs_send_their_groups_one_after_the_other(log: RunLog) -> None:
+    forever = asyncio.Event()
+
+    async def waits(run: LiveRun) -> bytes:
+        await forever.wait()
+        return event(1)
+
+    async def keeps(run: LiveRun, events: list[bytes]) -> None:
+        pass
+
+    loop = asyncio.get_running_loop()
+    runs = LiveRuns(log)
+    many = [LiveRun(log, "ada", f"t{number}", f"r{number}", invocation_id=f"i{number}") for number in range(100)]
+    for run in many:
+        runs.start(run, waits, keeps)
+    between = len(many) * live_runs._PAUSE_EACH
+    # All look at the same moment, as they do after one in which nothing could be sent.
+    places = sorted((loop.time() + run.pause()) % between for run in many)
+    gaps = [after - before for before, after in zip(places, [*places[1:], places[0] + between], strict=True)]
+    assert max(gaps) < between / 10
+    assert all(0 < run.pause() <= between for run in many)
+    forever.set()
+    await asyncio.gather(*(run.task for run in many if run.task is not None))
+    assert many[0].pause() == 0
 
 
 async def test_a_thread_that_is_read_is_busy_and_another_users_is_not(log: RunLog) -> None:

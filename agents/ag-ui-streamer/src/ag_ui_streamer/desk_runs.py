@@ -109,7 +109,11 @@ class DeskRuns:
             wanted=wanted,
             questions=questions,
             answers=answers,
+            emitter=RunEmitter(
+                wanted.thread_id, wanted.run_id, earlier_calls=[question.call_id for question in questions]
+            ),
         )
+        run.publish(work.emitter.start())  # before the task has its turn, which is late beside many runs
         self.live.start(run, work.drive, work.settle)
         return run.read()
 
@@ -168,14 +172,13 @@ class _Work:
     questions: list[Question]
     """What the thread waited for when the run began."""
     answers: list[Answer]
+    emitter: RunEmitter
 
     async def drive(self, run: LiveRun) -> bytes:
         """Do the run's work, show what happens, and return the terminal event. Whatever happens, there is one: a stream
         that just stops looks like success."""
-        waiting = [question.call_id for question in self.questions]
-        emitter = RunEmitter(run.thread_id, run.run_id, earlier_calls=waiting)
+        emitter = self.emitter
         try:
-            run.publish(emitter.start())
             async with aclosing(self._progress(run.user)) as happening:
                 async for happened in happening:
                     self._note(happened)

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from functools import partial
 
 from ag_ui_streamer.run_log import LoggedRun, Part, RunLog
 
@@ -21,6 +22,8 @@ _WRITTEN_EVERY = 0.1
 _FEW = 20
 _PAUSE_EACH = 0.00125
 """Seconds for each run in progress, where there are more than a few: a quarter of a second with 200."""
+_SPREAD = (5**0.5 - 1) / 2
+"""The golden ratio: its multiples, without their whole parts, lie evenly between 0 and 1, however many there are."""
 _SEPARATOR = b"\n\n"
 
 
@@ -182,6 +185,7 @@ class LiveRuns:
         self._writing: asyncio.Task[None] | None = None
         self._threads: dict[tuple[str, str], LiveRun] = {}
         self._runs: dict[tuple[str, str], LiveRun] = {}
+        self._begun = 0
 
     def get(self, user: str, run_or_invocation_id: str) -> LiveRun | None:
         """The user's run in progress with this `runId` or invocation id."""
@@ -213,7 +217,8 @@ class LiveRuns:
         """Start a run whose thread is free. `drive` and `settle` raise nothing."""
         self._threads[run.user, run.thread_id] = run
         self._runs[run.user, run.run_id] = run
-        run.pause = self._pause
+        self._begun += 1
+        run.pause = partial(self._pause, self._begun * _SPREAD % 1)
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write_on())
         run.task = asyncio.create_task(self._work(run, drive, settle))
@@ -242,9 +247,14 @@ class LiveRuns:
             del self._threads[run.user, run.thread_id], self._runs[run.user, run.run_id]
             run.end()
 
-    def _pause(self) -> float:
-        """With many streams open, each sends its events in groups: a chunk costs the host more than an event."""
-        return len(self._runs) * _PAUSE_EACH if len(self._runs) > _FEW else 0.0
+    def _pause(self, place: float) -> float:
+        """With many streams open, each sends its events in groups: a chunk costs the host more than an event. Each has
+        a `place`, from 0 to 1, in the time between two groups: after a moment in which nothing could be sent, all
+        would go on together from then on, and a run that begins would wait behind all of them."""
+        if len(self._runs) <= _FEW:
+            return 0.0
+        between = len(self._runs) * _PAUSE_EACH
+        return between - (asyncio.get_running_loop().time() - place * between) % between
 
     async def _write_on(self) -> None:
         """Write what all runs say, many events at once: one by one, the log would cost more than the rest."""

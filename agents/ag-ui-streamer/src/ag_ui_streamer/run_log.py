@@ -8,7 +8,7 @@ with the terminal event whatever the reader's cursor is, so nobody waits for the
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 Result = TypeVar("Result")
+Row = tuple[int, int, bytes]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -49,7 +50,9 @@ _UNENDED = (
     "SELECT seq, user, run_id, invocation_id, thread_id, ended, given FROM runs"
     " WHERE user = ? AND NOT ended AND ? IN (thread_id, '') ORDER BY seq"
 )
+_INSERT = "INSERT INTO events (run, number, event) VALUES {} ON CONFLICT DO NOTHING"
 _BUSY_SECONDS = 15.0
+_MOST_ROWS = 256
 _SWEPT_EVERY = 200
 """How many runs begin between two looks for old ones."""
 
@@ -113,7 +116,9 @@ class RunLog:
             rows = [
                 (part.run.seq, part.number + place, event) for part in parts for place, event in enumerate(part.events)
             ]
-            db.executemany("INSERT INTO events (run, number, event) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", rows)
+            for some in _in_powers_of_two(rows):
+                places = ", ".join(["(?, ?, ?)"] * len(some))
+                db.execute(_INSERT.format(places), [value for row in some for value in row])
             ended = [(part.run.seq,) for part in parts if part.ended]
             # The thread has it now; each run would keep the whole conversation once more.
             db.executemany("UPDATE runs SET ended = 1, given = '' WHERE seq = ?", ended)
@@ -195,6 +200,16 @@ def _open(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=_BUSY_SECONDS, check_same_thread=False)
     db.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON; {_SCHEMA}")
     return db
+
+
+def _in_powers_of_two(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """Each statement takes the interpreter's lock from the event loop, so one writes many rows; and few different
+    statements are kept prepared."""
+    start = 0
+    while start < len(rows):
+        size = min(_MOST_ROWS, 1 << (len(rows) - start).bit_length() - 1)
+        yield rows[start : start + size]
+        start += size
 
 
 def _unended(db: sqlite3.Connection, user: str, thread_id: str) -> list[LoggedRun]:
