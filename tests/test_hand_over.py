@@ -118,6 +118,7 @@ async def test_a_rejection_is_planned_around_and_nothing_is_refunded() -> None:
         question, _ = await ask(desk)
         events = await run(desk, resume=resume(question, {"approved": False, "reason": "The photos are missing."}))
     assert "The photos are missing" in result(events)["report"]
+    assert plans(events)[-1]["Lookup order"] == "done", "a new plan knows what is behind it"
     assert events[-1]["outcome"]["type"] == "success"
     assert await refunds() == []
 
@@ -153,3 +154,35 @@ async def test_without_the_planner_the_run_says_so(restarts) -> None:
                 events = await run(desk, resume=resume(question, {"approved": True}))
             assert "6 of 6 steps were done" in result(events)["report"]
             assert await refunds() == ["117.50"]
+
+
+async def test_a_rejection_beats_an_approval_that_was_not_brought() -> None:
+    planner = AgentProcess("langgraph_planner")
+    async with live_desk(planner.url) as desk:
+        async with planner:
+            question, _ = await ask(desk)
+        failed = await run(desk, resume=resume(question, {"approved": True}))
+        assert failed[-1]["code"] == "planner_unavailable"
+        async with planner:
+            events = await run(desk, resume=resume(question, {"approved": False, "reason": "Changed my mind."}))
+    assert "withdrawn" in result(events)["report"]
+    assert await refunds() == []
+
+
+async def test_a_rejection_after_an_approval_that_acted_is_told_so() -> None:
+    async with AgentProcess("langgraph_planner") as planner, live_desk(planner.url) as desk:
+        question, _ = await ask(desk)
+        body = {"threadId": "t1", "runId": "r2", "messages": [], "tools": [], "context": []}
+        body |= {"resume": resume(question, {"approved": True})}
+        async with (
+            httpx2.AsyncClient(trust_env=False, timeout=60) as client,
+            client.stream("POST", f"{desk.url}/invocations", json=body, headers=ADA) as answer,
+        ):
+            async for line in answer.aiter_lines():
+                if "ACTIVITY_SNAPSHOT" in line and '"done":5' in line:
+                    await desk.kill()
+                    break
+        await desk.start()
+        events = await run(desk, resume=resume(question, {"approved": False}))
+    assert await refunds() == ["117.50"]
+    assert "answered before" in result(events)["report"]

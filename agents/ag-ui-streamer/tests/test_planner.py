@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 from support_desk.errors import ToolError
 
-STEPS = [{"tool": "lookup_order"}, {"tool": "open_case"}]
+STEPS = [{"id": "s1", "tool": "lookup_order"}, {"id": "s2", "tool": "open_case"}]
 
 
 def item(kind: str, **fields: Any) -> list[dict[str, Any]]:
@@ -42,9 +42,11 @@ EVENTS = [
 
 
 class PlayedPlanner:
-    """Plays `EVENTS`, `at_once` of them on each connection, and then breaks it or, with `hangs`, stays silent."""
+    """Plays `EVENTS`, `at_once` of them on each connection, and then ends it; with `breaks` in the middle of an event,
+    with `hangs` not at all."""
 
-    def __init__(self, at_once: int = 1000, *, hangs: bool = False) -> None:
+    def __init__(self, at_once: int = 1000, *, hangs: bool = False, breaks: bool = False) -> None:
+        self.breaks = breaks
         self.at_once = at_once
         self.hangs = hangs
         self.asked: list[str] = []
@@ -76,6 +78,9 @@ class PlayedPlanner:
     async def play(self, first: int) -> AsyncIterator[bytes]:
         for number, event in list(enumerate(EVENTS))[first : first + self.at_once]:
             yield f"data: {json.dumps(event | {'sequence_number': number})}\n\n".encode()
+        if self.breaks and first + self.at_once < len(EVENTS):
+            yield b"data: {"
+            raise ConnectionError("The planner's process ends here.")
         if self.hangs:
             await asyncio.Event().wait()
 
@@ -102,8 +107,9 @@ async def test_a_plan_is_read_to_its_report() -> None:
     assert played.asked == ["create"]
 
 
-async def test_a_lost_connection_is_read_on_and_nothing_is_begun_twice() -> None:
-    played = PlayedPlanner(at_once=5)
+@pytest.mark.parametrize("breaks", [False, True])
+async def test_a_lost_connection_is_read_on_and_nothing_is_begun_twice(breaks) -> None:
+    played = PlayedPlanner(at_once=5, breaks=breaks)
     async with serve(played.app) as url:
         plans, output = await read(Planner(url))
     assert played.asked[:2] == ["create", "after 4"]

@@ -5,7 +5,7 @@ is given a conversation as input items of the Responses API and tells what happe
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,7 +24,6 @@ from ag_ui_streamer.planner import (
     PlanChanged,
     Planner,
     as_progress,
-    new_activity_id,
 )
 from ag_ui_streamer.progress import (
     Finished,
@@ -200,24 +199,14 @@ class Assistant:
             called = [call for call in turn.calls if call.name not in names_of_page]
             if called:
                 yield StepStarted(_STEP)
-            handed_over = [call for call in called if planner and call.name == HAND_OVER]
+            handed_over = [call for call in called if call.name == HAND_OVER]
             quick = [call for call in called if call not in handed_over]
             outputs = await asyncio.gather(*(self._outcome(call, approvals) for call in quick))
             outcomes = {call.call_id: output for call, output in zip(quick, outputs, strict=True)}
             for call in handed_over:
-                assert planner is not None  # noqa: S101 - else nothing is handed over
-                activity_id = new_activity_id()
-                try:
-                    async with aclosing(planner.hand_over(user, call.call_id, _arguments(call))) as plan:
-                        async for news in plan:
-                            if isinstance(news, PlanChanged):
-                                sources.plan = news.shown()
-                                for happened in as_progress(sources.state(), activity_id, news):
-                                    yield happened
-                            else:
-                                outcomes[call.call_id] = news if isinstance(news, Question) else news.output
-                except ToolError as error:
-                    outcomes[call.call_id] = error.as_output()
+                async with aclosing(self._hand_over(planner, user, call, sources, outcomes)) as plan:
+                    async for happened in plan:
+                        yield happened
             questions = [outcome for outcome in outcomes.values() if isinstance(outcome, Question)]
             for call in called:
                 output = outcomes[call.call_id]
@@ -263,6 +252,32 @@ class Assistant:
             raise translate_model_error(error) from error
         if not turn.ended:
             raise ModelError("model_stream_interrupted")
+
+    async def _hand_over(
+        self,
+        planner: Planner | None,
+        user: str,
+        call: _Call,
+        sources: _Sources,
+        outcomes: dict[str, Question | dict[str, Any]],
+    ) -> AsyncGenerator[Progress, None]:
+        """Tell how the plan goes, and put what the call led to into `outcomes`."""
+        try:
+            if planner is None:
+                raise ToolError("unknown_tool", f"There is no tool called {call.name}.")
+            async with aclosing(planner.hand_over(user, call.call_id, _arguments(call))) as plan:
+                async for news in plan:
+                    if isinstance(news, PlanChanged):
+                        sources.plan = news.shown()
+                        for happened in as_progress(sources.state(), f"plan_{call.call_id}", news):
+                            yield happened
+                    else:
+                        outcomes[call.call_id] = news if isinstance(news, Question) else news.output
+        except ToolError as error:
+            outcomes[call.call_id] = error.as_output()
+        except Exception:
+            logger.exception("the hand-over failed")
+            outcomes[call.call_id] = ToolError("tool_failed", f"The tool {call.name} failed.").as_output()
 
     async def _outcome(self, call: _Call, approvals: Approvals | None) -> Question | dict[str, Any]:
         """The tool's output, an error that the model can read and tell the user about, or what must be asked first."""

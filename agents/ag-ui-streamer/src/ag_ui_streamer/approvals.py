@@ -172,6 +172,10 @@ def read_decision(payload: Any, where: str) -> Decision:
         raise BadRequest("invalid_resume", f"{field}: {first['msg']}", param=f"{where}.{field}") from None
 
 
+def approves(answer: Answer) -> bool:
+    return answer.status == "resolved" and read_decision(answer.payload, "resume").approved
+
+
 def _refusal(answer: Answer) -> dict[str, Any] | None:
     """The output of a call that was not approved; None for one that was."""
     if answer.status == "cancelled":

@@ -15,7 +15,7 @@ from support_desk.desk_tools import ToolError
 
 from ag_ui_streamer.agent import Assistant, AssistantError
 from ag_ui_streamer.agui_input import Decided, RunRequest, conversation_of
-from ag_ui_streamer.approvals import Answer, Approvals, read_decision
+from ag_ui_streamer.approvals import Answer, Approvals, approves, read_decision
 from ag_ui_streamer.emitter import RunEmitter
 from ag_ui_streamer.history import messages_of
 from ag_ui_streamer.live_runs import LiveRun, LiveRuns, replay, split
@@ -30,6 +30,7 @@ _MOST_ANSWERED = 200
 """How many of a thread's answered questions are known as answered; older ones are unknown."""
 _UNAVAILABLE = ("state_unavailable", "The agent's records cannot be reached at this moment. Try again.")
 _LEFT = "Nobody decided. The plan stopped before this step; what was done before it stays done."
+_WITHDRAWN = "The approval was withdrawn."
 _INTERRUPTED = (
     "run_interrupted",
     "The agent was restarted during this run. What it had said is kept. Ask again, and it goes on from there.",
@@ -258,10 +259,13 @@ class _Work:
         if self.planner is None:
             raise ToolError("planner_unavailable", "This agent has no planner any more: PLANNER_ENDPOINT is not set.")
         decision = read_decision(first.payload, "resume")
+        approved, reason = decision.approved, decision.reason
+        if approved and not approves(answer):
+            # The approval may never have been brought, because its run died. The planner knows, and acts on what it
+            # was told first.
+            approved, reason = False, _WITHDRAWN
         try:
-            async with aclosing(
-                self.planner.go_on(user, question, approved=decision.approved, reason=decision.reason)
-            ) as happening:
+            async with aclosing(self.planner.go_on(user, question, approved=approved, reason=reason)) as happening:
                 async for happened in happening:
                     yield happened
         except asyncio.CancelledError:

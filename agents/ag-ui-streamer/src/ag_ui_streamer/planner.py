@@ -9,13 +9,14 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
+import httpx2
 from agent_runtime.agent_client import create_agent_client
 from agent_runtime.model_client import is_loopback
 from support_desk.errors import ToolError
@@ -48,8 +49,6 @@ _ANSWER = {
     "required": ["approved"],
     "additionalProperties": False,
 }
-_TWIN = "__hosted_agent_adapter_interrupt__"
-"""The planner asks twice, the second time as a call that is no step of its plan."""
 _MOST_RECONNECTS = 6
 _CANCEL_SECONDS = 5.0
 _UNAVAILABLE = "The planner cannot be reached now. What it had begun may be going on."
@@ -57,7 +56,7 @@ _UNAVAILABLE = "The planner cannot be reached now. What it had begun may be goin
 logger = logging.getLogger(__name__)
 
 Step = dict[str, str]
-"""`title` and `status`: waiting, working, approval, done or failed."""
+"""`id`, `tool`, `title` and `status`: waiting, working, approval, done or failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +110,7 @@ class _Heard:
             return False
         match item.get("type"):
             case "structured_outputs":
-                self.steps = [
-                    {"title": _title(step["tool"]), "tool": step["tool"], "status": "waiting"}
-                    for step in item["output"]["steps"]
-                ]
+                self._plan(item["output"]["steps"])
                 return True
             case "function_call_output":
                 return self._end(item)
@@ -124,6 +120,19 @@ class _Heard:
             case "message":
                 self.text = "".join(part.get("text", "") for part in item["content"])
         return False
+
+    def _plan(self, steps: list[dict[str, Any]]) -> None:
+        """A plan that is made anew begins with the steps that are behind it."""
+        before = {step["id"]: step["status"] for step in self.steps if step["status"] in {"done", "failed"}}
+        self.steps = [
+            {
+                "id": step["id"],
+                "tool": step["tool"],
+                "title": _title(step["tool"]),
+                "status": before.get(step["id"], "waiting"),
+            }
+            for step in steps
+        ]
 
     def _begin(self, call: Mapping[str, Any]) -> bool:
         for number, step in enumerate(self.steps):
@@ -222,7 +231,7 @@ class Planner:
         """The events of one response, each once, over as many connections as it takes."""
         import openai  # noqa: PLC0415 - there with the client, which is made late
 
-        headers = {"x-agent-user-id": user} if user and is_loopback(self._endpoint) else {}
+        headers = self._headers(user)
         responses = cast(Any, self._client.responses)
         lost = 0
         while not heard.has_ended():
@@ -244,7 +253,7 @@ class Planner:
                 if error.status_code < 500:
                     raise ToolError("plan_refused", _refusal(error)) from None
                 problem = error
-            except (openai.APIError, OSError) as error:
+            except (openai.APIError, httpx2.HTTPError) as error:
                 problem = error
             if heard.has_ended():
                 return
@@ -258,10 +267,15 @@ class Planner:
     async def _cancel(self, user: str, heard: _Heard) -> None:
         if not heard.response_id or heard.has_ended():
             return
-        headers = {"x-agent-user-id": user} if user and is_loopback(self._endpoint) else {}
-        cancelling = asyncio.ensure_future(self._client.responses.cancel(heard.response_id, extra_headers=headers))
-        with suppress(Exception):
-            await asyncio.wait_for(asyncio.shield(cancelling), _CANCEL_SECONDS)
+        try:
+            cancelling = self._client.responses.cancel(heard.response_id, extra_headers=self._headers(user))
+            await asyncio.wait_for(cancelling, _CANCEL_SECONDS)
+        except Exception:  # noqa: BLE001 - what ended the run is told, not this
+            logger.warning("a plan goes on that nobody follows: it could not be cancelled")
+
+    def _headers(self, user: str) -> dict[str, str]:
+        """Who asks. The platform says so itself; on one machine nothing does."""
+        return {"x-agent-user-id": user} if user and is_loopback(self._endpoint) else {}
 
 
 def as_progress(state: Mapping[str, Any], activity_id: str, changed: PlanChanged) -> list[Progress]:
@@ -270,10 +284,6 @@ def as_progress(state: Mapping[str, Any], activity_id: str, changed: PlanChanged
     done = sum(step["status"] == "done" for step in steps)
     card = {"title": "The planner carries out a plan", "done": done, "of": len(steps)}
     return [StateChanged({**state, "plan": steps}), ActivityChanged(activity_id, "PLAN", card)]
-
-
-def new_activity_id() -> str:
-    return f"act_{uuid4().hex}"
 
 
 def _question(call_id: str, heard: _Heard) -> Question:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import httpx2
 
-from agent_runtime.model_client import EntraToken, forward_call_id, is_loopback
+from agent_runtime.model_client import ClosingHttpClient, EntraToken, forward_call_id, is_loopback
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
@@ -26,13 +26,15 @@ def create_agent_client(endpoint: str, *, credential: "AsyncTokenCredential | No
     from openai import AsyncOpenAI  # noqa: PLC0415 - most of an agent's memory: paid with the first hand-over
 
     here = is_loopback(endpoint)
-    http_client = httpx2.AsyncClient(
+    token = None if here else EntraToken(credential)
+    http_client = ClosingHttpClient(
+        closing=token.aclose if token else None,
         timeout=httpx2.Timeout(_SILENT_SECONDS, connect=_CONNECT_SECONDS),
         trust_env=not here,
         event_hooks={} if here else {"request": [forward_call_id]},
     )
     return AsyncOpenAI(
-        api_key="not-needed" if here else EntraToken(credential),
+        api_key=token or "not-needed",
         base_url=endpoint,
         default_query={} if here else {"api-version": "v1"},
         max_retries=0,

@@ -63,7 +63,7 @@ def create_model_client(
     else:
         base_url, api_key = _OFFLINE_URL, "not-needed"
         transport = transport or ModelTransport(_offline_answer())
-    http_client = _ModelHttpClient(
+    http_client = ClosingHttpClient(
         timeout=timeout,
         transport=transport,
         # A proxy of the environment cannot reach this machine's own loopback.
@@ -103,10 +103,10 @@ def is_loopback(url: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-class _ModelHttpClient(httpx2.AsyncClient):
+class ClosingHttpClient(httpx2.AsyncClient):
     """What `openai` uses by default, with our timeouts and hooks, that also closes the sign-in when it is closed."""
 
-    def __init__(self, *, closing: Callable[[], Awaitable[None]] | None, **options: Any) -> None:
+    def __init__(self, *, closing: Callable[[], Awaitable[None]] | None = None, **options: Any) -> None:
         limits = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)  # openai's own defaults
         super().__init__(follow_redirects=True, limits=limits, **options)
         self._closing = closing
